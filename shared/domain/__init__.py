@@ -1,0 +1,1 @@
+"""The rules of a grant: pure, standard library only."""

@@ -1,0 +1,298 @@
+"""The transitions of a grant: pure functions from a grant, what happened and the time to what must be saved and sent.
+
+Each returns None where what happened no longer concerns the grant: a run that lost its step, a nudge that comes twice, a person
+who acts on a step that waits for nobody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from shared.domain import outcomes, schedule
+from shared.domain.grant import (
+    SUCCESS_MESSAGE,
+    Event,
+    Facts,
+    Grant,
+    GrantState,
+    Intent,
+    Nudge,
+    Row,
+    Step,
+    WaitRecord,
+)
+from shared.domain.outcomes import Outcome
+from shared.domain.problems import Problem, problem
+from shared.domain.steps import STEPS, StepName, StepState, ancestors
+
+MAXIMUM_WAIT_RECORDS = 20
+"""How many different waits a step remembers: its row must stay small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What must be saved in one transaction (grant, events, rows, deletes), and the nudges to send after it."""
+
+    grant: Grant
+    events: tuple[Event, ...] = ()
+    nudges: tuple[Nudge, ...] = ()
+    rows: tuple[Row, ...] = ()
+    deletes: tuple[str, ...] = ()
+
+
+def with_events(decision: Decision, now: datetime, *happenings: tuple[str, StepName | None, Facts]) -> Decision:
+    """Return ``decision`` with events appended and the outbox's clock set, so that the sweep tells what was not told."""
+    grant = decision.grant
+    events = tuple(
+        Event(grant.seq + number, now, kind, step, dict(data)) for number, (kind, step, data) in enumerate(happenings, start=1)
+    )
+    grant = replace(
+        grant,
+        seq=grant.seq + len(events),
+        publish_by=grant.publish_by or schedule.grace_end(now),
+    )
+    return replace(decision, grant=grant, events=decision.events + events)
+
+
+def create(*, grant_id: str, account_id: str, account_name: str, intent: Intent, created_by: str, now: datetime) -> Decision:
+    """Return a new grant with the steps open that require nothing."""
+    grant = Grant(grant_id, account_id, account_name, intent, now, created_by)
+    data = {"account_id": account_id, "directions": list(intent.directions), "policy": intent.policy}
+    return _unblock(with_events(Decision(grant), now, ("grant.created", None, data)), now)
+
+
+def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision | None:
+    """Return the grant with the step taken by ``run_id`` until its lease ends.
+
+    A step whose person did not come in time, or that was claimed too often without an outcome, needs attention instead.
+    """
+    step = grant.steps[name]
+    if not is_ready(step, now):
+        return None
+    if step.state is StepState.WAITING_FOR_PERSON:
+        return _settle(grant, step, outcomes.Failed(problem=problem("person_never_came")), now)
+    if step.claims >= schedule.MAXIMUM_CLAIMS:
+        return _settle(grant, step, outcomes.Failed(problem=problem("no_outcome")), now)
+    taken = replace(
+        step,
+        state=StepState.RUNNING,
+        reason="",
+        clock=schedule.lease_end(now),
+        run_id=run_id,
+        claims=step.claims + 1,
+        changed_at=now,
+        waits=_add_wait(step, now),
+    )
+    return Decision(grant.with_step(taken))
+
+
+def is_ready(step: Step, now: datetime) -> bool:
+    """True when a run may take the step now: it is queued, or its clock has run out."""
+    return step.state is StepState.QUEUED or (step.clock is not None and step.clock <= now)
+
+
+def decide(grant: Grant, name: StepName, run_id: str, outcome: Outcome, now: datetime) -> Decision | None:
+    """Return what the outcome of run ``run_id`` changes; None when that run no longer holds the step."""
+    step = grant.steps[name]
+    if step.state is not StepState.RUNNING or step.run_id != run_id:
+        return None
+    return _settle(grant, step, outcome, now)
+
+
+def person_acted(grant: Grant, name: StepName, now: datetime, *, actor: str, rows: tuple[Row, ...] = ()) -> Decision | None:
+    """Return the grant with a step queued that a person has done their part of; None when it waits for nobody."""
+    step = grant.steps[name]
+    if step.state not in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION):
+        return None
+    decision = replace(_queue(grant, step, now), rows=rows)
+    return with_events(decision, now, ("step.person_acted", name, {"actor": actor}))
+
+
+def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decision | None:
+    """Return the grant with a step begun again that needs attention; None when it does not."""
+    step = grant.steps[name]
+    if step.state is not StepState.NEEDS_ATTENTION:
+        return None
+    return with_events(_begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
+
+
+def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> Decision | None:
+    """Return the grant as one for ``tenant_id``, proved by a sign-in; None when it is another tenant's already."""
+    if grant.tenant_id:
+        return Decision(grant) if grant.tenant_id == tenant_id else None
+    decision = Decision(replace(grant, tenant_id=tenant_id))
+    return with_events(decision, now, ("tenant.proved", None, {"tenant_id": tenant_id, "actor": actor}))
+
+
+def refuse(grant: Grant, name: StepName, found: Problem, now: datetime) -> Decision:
+    """Return the grant with a refused redirect written down: an event, and the problem on a step that waits for a person."""
+    step = grant.steps[name]
+    if step.state is StepState.WAITING_FOR_PERSON:
+        grant = grant.with_step(replace(step, problem=found))
+    return with_events(Decision(grant), now, ("consent.refused", name, {"code": found.code}))
+
+
+def due_steps(grant: Grant, now: datetime) -> tuple[StepName, ...]:
+    """Return the steps whose clock has run out."""
+    return tuple(step.name for step in grant.steps.values() if step.clock and step.clock <= now)
+
+
+def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decision:
+    """Apply an outcome to its step, whoever holds it."""
+    if isinstance(outcome, outcomes.Wait) and now >= outcome.give_up_at:
+        outcome = replace(outcome.then, rows=outcome.rows, deletes=outcome.deletes)
+    freed = replace(step, run_id="", claims=0, changed_at=now, problem=None, who=None)
+    decision: Decision = _SETTLERS[type(outcome)](grant, freed, outcome, now)
+    return replace(decision, rows=decision.rows + outcome.rows, deletes=decision.deletes + outcome.deletes)
+
+
+def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> Decision:
+    facts = {**step.facts, **outcome.facts}
+    step = replace(step, state=StepState.DONE, reason="", clock=None, attempts=0, finished_at=now, facts=facts)
+    was_completed = grant.state is GrantState.COMPLETED
+    grant = grant.with_step(step)
+    decision = _unblock(with_events(Decision(grant), now, ("step.done", step.name, facts)), now)
+    if decision.grant.state is GrantState.COMPLETED and not was_completed:
+        decision = with_events(decision, now, *_completion(decision.grant))
+    return decision
+
+
+def _completion(grant: Grant) -> tuple[tuple[str, StepName | None, Facts], ...]:
+    """What others are told when a grant is complete: the policy that is now on, then the grant."""
+    data = {
+        "account_id": grant.account_id,
+        "tenant_id": grant.tenant_id,
+        "service": grant.service,
+        "directions": list(grant.intent.directions),
+        "policy": grant.intent.policy,
+    }
+    return ("policy.enabled", None, data), ("grant.completed", None, {**data, "message": SUCCESS_MESSAGE})
+
+
+def _progress(grant: Grant, step: Step, outcome: outcomes.Progress, now: datetime) -> Decision:
+    facts = {**step.facts, **outcome.facts}
+    step = replace(step, state=StepState.QUEUED, clock=schedule.grace_end(now), attempts=0, facts=facts)
+    return Decision(grant.with_step(step), nudges=(Nudge(grant.grant_id, step.name, now),))
+
+
+def _wait(grant: Grant, step: Step, outcome: outcomes.Wait, now: datetime) -> Decision:
+    waiting = replace(
+        step,
+        state=StepState.WAITING,
+        reason=outcome.why,
+        clock=outcome.until,
+        attempts=step.attempts + 1,
+        facts={**step.facts, **outcome.facts},
+    )
+    decision = Decision(grant.with_step(waiting), nudges=(Nudge(grant.grant_id, step.name, outcome.until),))
+    if step.waits and step.waits[-1].why == outcome.why:
+        return decision
+    data = {"why": outcome.why, "until": schedule.stamp(outcome.until), "give_up_at": schedule.stamp(outcome.give_up_at)}
+    return with_events(decision, now, ("step.waiting", step.name, data))
+
+
+def _needs_person(grant: Grant, step: Step, outcome: outcomes.NeedsPerson, now: datetime) -> Decision:
+    step = replace(
+        step,
+        state=StepState.WAITING_FOR_PERSON,
+        reason=outcome.problem.fix,
+        who=outcome.problem.who,
+        clock=now + schedule.PERSON_PATIENCE,
+        attempts=0,
+        problem=outcome.problem,
+    )
+    data = {"code": outcome.problem.code, "who": outcome.problem.who}
+    return with_events(Decision(grant.with_step(step)), now, ("step.waiting_for_person", step.name, data))
+
+
+def _failed(grant: Grant, step: Step, outcome: outcomes.Failed, now: datetime) -> Decision:
+    step = replace(
+        step,
+        state=StepState.NEEDS_ATTENTION,
+        reason=outcome.problem.cause,
+        who=outcome.problem.who,
+        clock=None,
+        attempts=0,
+        problem=outcome.problem,
+    )
+    data = {"code": outcome.problem.code, "who": outcome.problem.who, "cause": outcome.problem.cause}
+    return with_events(Decision(grant.with_step(step)), now, ("step.needs_attention", step.name, data))
+
+
+def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -> Decision:
+    """Begin the owner of a missing fact again, and block this step until it is done."""
+    owner = grant.steps[outcome.step]
+    if owner.reopened >= schedule.MAXIMUM_REOPENS:
+        return _failed(grant, step, outcomes.Failed(problem=outcome.problem), now)
+    blocked = replace(step, state=StepState.BLOCKED, reason=outcome.why, clock=None, attempts=0)
+    decision = _begin(grant.with_step(blocked), replace(owner, reopened=owner.reopened + 1), now)
+    return with_events(decision, now, ("step.reopened", owner.name, {"why": outcome.why}))
+
+
+_SETTLERS: Mapping[type[Outcome], Any] = {
+    outcomes.Done: _done,
+    outcomes.Progress: _progress,
+    outcomes.Wait: _wait,
+    outcomes.NeedsPerson: _needs_person,
+    outcomes.Failed: _failed,
+    outcomes.Reopen: _reopen,
+}
+
+
+def _unblock(decision: Decision, now: datetime) -> Decision:
+    """Begin every blocked step whose requirements are met."""
+    for definition in STEPS.values():
+        grant = decision.grant
+        step = grant.steps[definition.name]
+        if step.state is StepState.BLOCKED and all(grant.steps[name].is_done for name in ancestors(definition.name)):
+            begun = _begin(grant, step, now)
+            decision = replace(decision, grant=begun.grant, nudges=decision.nudges + begun.nudges)
+    return decision
+
+
+def _begin(grant: Grant, step: Step, now: datetime) -> Decision:
+    """Hand a step to the person who begins it, or queue it."""
+    definition = STEPS[step.name]
+    if definition.person is None:
+        return _queue(grant, step, now)
+    waiting = replace(
+        step,
+        state=StepState.WAITING_FOR_PERSON,
+        reason=definition.asks,
+        who=definition.person,
+        clock=now + schedule.PERSON_PATIENCE,
+        started_at=step.started_at or now,
+        changed_at=now,
+        problem=None,
+    )
+    return Decision(grant.with_step(waiting))
+
+
+def _queue(grant: Grant, step: Step, now: datetime) -> Decision:
+    queued = replace(
+        step,
+        state=StepState.QUEUED,
+        reason="",
+        who=None,
+        clock=schedule.grace_end(now),
+        run_id="",
+        claims=0,
+        attempts=0,
+        started_at=step.started_at or now,
+        begun_at=now,
+        changed_at=now,
+        problem=None,
+    )
+    return Decision(grant.with_step(queued), nudges=(Nudge(grant.grant_id, step.name, now),))
+
+
+def _add_wait(step: Step, now: datetime) -> tuple[WaitRecord, ...]:
+    """Return the step's waits with the one that ends now; waits for the same reason in a row are one record."""
+    if step.state is not StepState.WAITING or step.changed_at is None:
+        return step.waits
+    seconds = (now - step.changed_at).total_seconds()
+    if step.waits and step.waits[-1].why == step.reason:
+        last = step.waits[-1]
+        return (*step.waits[:-1], replace(last, count=last.count + 1, seconds=last.seconds + seconds))
+    return (*step.waits, WaitRecord(step.reason, 1, seconds))[-MAXIMUM_WAIT_RECORDS:]

@@ -1,0 +1,198 @@
+"""A problem: what went wrong, in words for the person who can put it right."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Actor(StrEnum):
+    """Who acts, or who can put a problem right."""
+
+    TENANT_ADMINISTRATOR = "tenant_administrator"
+    OPERATOR = "operator"
+    GRANTLINE = "grantline"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong with a step: a code, plain words, who can fix it, how, and what Microsoft said.
+
+    ``raw`` is Microsoft's own error text, ``correlation_id`` the id that Microsoft's support asks for; both may be
+    empty. Neither ever holds a token or a secret.
+    """
+
+    code: str
+    cause: str
+    fix: str
+    who: Actor = Actor.OPERATOR
+    raw: str = ""
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """One entry of the catalogue: everything about a problem but the case at hand."""
+
+    cause: str
+    fix: str
+    who: Actor
+
+
+@dataclass
+class GrantlineError(Exception):
+    """The root of every error that Grantline raises itself.
+
+    The tree::
+
+        GrantlineError
+        ├── SettingsError            a setting is missing or malformed (shared/settings.py)
+        ├── MessageError             a queue message can't be read (shared/messages.py)
+        ├── ConflictError            a row changed since it was read, or the answer of a save was lost (shared/ports.py)
+        ├── RedirectError            a browser redirect that must not be believed (shared/consent)
+        ├── TransientError           Microsoft or the network, for now: try again (shared/ports.py)
+        ├── NotYetError              Microsoft has not spread a consent or a role yet (shared/ports.py)
+        └── RefusedError             Microsoft refuses: a person must act; carries a problem (shared/ports.py)
+    """
+
+    message: str = ""
+
+    def __str__(self) -> str:
+        """Return the message for people."""
+        return self.message
+
+
+@dataclass
+class ProblemError(GrantlineError):
+    """An error that already knows the problem that a person is to see."""
+
+    problem: Problem = field(default_factory=lambda: problem("unexpected"))
+
+
+CATALOGUE: dict[str, ProblemKind] = {
+    "unexpected": ProblemKind(
+        "Grantline met an error that it does not know.",
+        "Retry the step. If it happens again, send the raw error and its correlation id to Grantline's operators.",
+        Actor.OPERATOR,
+    ),
+    "no_outcome": ProblemKind(
+        "The step was begun several times and never came to an outcome.",
+        "Look at the function logs for this grant, then retry the step.",
+        Actor.OPERATOR,
+    ),
+    "person_never_came": ProblemKind(
+        "Nobody did this step in time.",
+        "Send the administrator the link of this page again, or start the grant anew.",
+        Actor.OPERATOR,
+    ),
+    "consent_denied": ProblemKind(
+        "The administrator did not accept the permissions at Microsoft.",
+        "Open the step again and press Accept, or ask another Global Administrator to do so.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "consent_without_effect": ProblemKind(
+        "The administrator came back from Microsoft, but the application still has not got its permissions.",
+        "Open the step again with a Global Administrator and press Accept.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "not_administrator": ProblemKind(
+        "The account that signed in is not shown to be an administrator who may give this consent. "
+        "A role that is only eligible counts once it is activated.",
+        "Activate the Global Administrator or Privileged Role Administrator role, or sign in with an account that has it.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "tenant_differs": ProblemKind(
+        "The account that signed in belongs to another tenant than the one this grant is for.",
+        "Sign out at Microsoft and sign in with an administrator of the grant's tenant.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "tenant_taken": ProblemKind(
+        "This Microsoft 365 tenant is already connected to another account.",
+        "Release the tenant from the other account first; an administrator of the tenant must sign in for that.",
+        Actor.OPERATOR,
+    ),
+    "personal_account": ProblemKind(
+        "A personal Microsoft account signed in; it has no Exchange Online.",
+        "Sign in with the work account of an administrator.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "sign_in_again": ProblemKind(
+        "The administrator's sign-in for this step is no longer valid, or did not allow what the step needs.",
+        "Sign in once more.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_refused": ProblemKind(
+        "Microsoft refused to assign the Exchange Administrator role to the application.",
+        "Sign in again with a Privileged Role Administrator or Global Administrator.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_without_effect": ProblemKind(
+        "The role is assigned, but Exchange Online still does not let the application in.",
+        "Check in Entra that the application holds an active Exchange Administrator assignment, then retry.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "no_exchange": ProblemKind(
+        "The tenant has no Exchange Online, or its subscription is disabled.",
+        "Assign an Exchange Online plan in the Microsoft 365 admin centre, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "setting_blocks": ProblemKind(
+        "A security setting of the tenant would make mail fail after scanning.",
+        "Change the setting as shown, then retry the step.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "exchange_refused": ProblemKind(
+        "Exchange Online refused a change.",
+        "Read Microsoft's message below, put the cause right, then retry the step.",
+        Actor.OPERATOR,
+    ),
+    "graph_refused": ProblemKind(
+        "Microsoft Graph refused a read that the application needs.",
+        "Give the consent of this step again; the permissions are listed on its page.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "kept_failing": ProblemKind(
+        "Microsoft kept answering with errors.",
+        "Look at Microsoft's service health, then retry the step.",
+        Actor.OPERATOR,
+    ),
+    "fact_missing": ProblemKind(
+        "Something that Grantline set up was not found as it was left, even after doing it again.",
+        "Somebody or something in the tenant changes it back: find out who, then retry the step.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "application_disabled": ProblemKind(
+        "The application is disabled in the tenant.",
+        "Enable its enterprise application in Entra, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "conditional_access": ProblemKind(
+        "A Conditional Access policy of the tenant blocks the application.",
+        "Exclude the application's service principal from the policy named in the error, then retry.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "our_registration": ProblemKind(
+        "Microsoft refuses the operator's own application registration or its credential.",
+        "Check the registration's client id, credential and permissions in the operator's tenant, then retry.",
+        Actor.OPERATOR,
+    ),
+    "message_unreadable": ProblemKind(
+        "A queue message for this grant could not be read; it is kept as a dead letter.",
+        "Look at the dead letter's reason; correct and replay it, or retry the step.",
+        Actor.OPERATOR,
+    ),
+}
+
+
+def problem(code: str, *, cause: str = "", raw: str = "", correlation_id: str = "") -> Problem:
+    """Return the catalogue's problem for ``code``; ``cause`` says more of the case at hand.
+
+    Raises KeyError for a code that the catalogue does not have: a defect, not a fault of the tenant.
+    """
+    kind = CATALOGUE[code]
+    return Problem(
+        code=code,
+        cause=cause or kind.cause,
+        fix=kind.fix,
+        who=kind.who,
+        raw=raw[:2000],
+        correlation_id=correlation_id,
+    )

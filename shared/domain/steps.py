@@ -1,0 +1,136 @@
+"""The steps of a grant, as one table: the engine, the console and the docs all read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from shared.domain.problems import Actor
+
+
+class Queue(StrEnum):
+    """The storage queues, by what is done with their messages."""
+
+    CONSOLE_COMMANDS = "console-commands"
+    ROLE_ASSIGNMENTS = "role-assignments"
+    MAIL_FLOW_CHANGES = "mail-flow-changes"
+    DIRECTORY_SYNCS = "directory-syncs"
+    VERIFICATIONS = "verifications"
+    GRANT_EVENTS = "grant-events"
+
+
+WORK_QUEUES = tuple(queue for queue in Queue if queue is not Queue.GRANT_EVENTS)
+"""The queues that Grantline reads; ``grant-events`` is for others to read."""
+
+
+class StepName(StrEnum):
+    """The names of the steps."""
+
+    MAIL_FLOW_CONSENT = "mail_flow_consent"
+    ROLE_ASSIGNMENT = "role_assignment"
+    DIRECTORY_CONSENT = "directory_consent"
+    DIRECTORY_SYNC = "directory_sync"
+    PREFLIGHT = "preflight"
+    MAIL_FLOW = "mail_flow"
+    VERIFICATION = "verification"
+    POLICY_ACTIVATION = "policy_activation"
+
+
+class StepState(StrEnum):
+    """The states of a step."""
+
+    BLOCKED = "blocked"
+    WAITING_FOR_PERSON = "waiting_for_person"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    NEEDS_ATTENTION = "needs_attention"
+
+
+@dataclass(frozen=True, slots=True)
+class StepDefinition:
+    """What is always true of a step.
+
+    ``person`` begins the step and is told ``asks``; None where Grantline begins it by itself. A retry waits ``retry_first``, then
+    twice as long each time up to ``retry_cap``; after ``give_up`` of retries the step needs attention.
+    """
+
+    name: StepName
+    title: str
+    requires: tuple[StepName, ...]
+    queue: Queue
+    person: Actor | None = None
+    asks: str = ""
+    retry_first: timedelta = timedelta(seconds=2)
+    retry_cap: timedelta = timedelta(minutes=5)
+    give_up: timedelta = timedelta(hours=24)
+
+
+_TABLE = (
+    StepDefinition(
+        StepName.MAIL_FLOW_CONSENT,
+        "Grant permission to configure the Exchange mail flow",
+        (),
+        Queue.CONSOLE_COMMANDS,
+        Actor.TENANT_ADMINISTRATOR,
+        "Sign in at Microsoft and accept the permission to configure the Exchange mail flow.",
+        give_up=timedelta(minutes=30),
+    ),
+    StepDefinition(
+        StepName.ROLE_ASSIGNMENT,
+        "Assign the Exchange administrator role to the application",
+        (StepName.MAIL_FLOW_CONSENT,),
+        Queue.ROLE_ASSIGNMENTS,
+        Actor.TENANT_ADMINISTRATOR,
+        "Sign in at Microsoft once, so that the role can be assigned for you.",
+    ),
+    StepDefinition(
+        StepName.DIRECTORY_CONSENT,
+        "Grant permission to sync users and domains and to access mailboxes",
+        (StepName.MAIL_FLOW_CONSENT,),
+        Queue.CONSOLE_COMMANDS,
+        Actor.TENANT_ADMINISTRATOR,
+        "Sign in at Microsoft and accept the permission to sync users and domains and to access mailboxes.",
+        give_up=timedelta(minutes=30),
+    ),
+    StepDefinition(
+        StepName.DIRECTORY_SYNC,
+        "Sync domains, users and groups",
+        (StepName.DIRECTORY_CONSENT,),
+        Queue.DIRECTORY_SYNCS,
+    ),
+    StepDefinition(
+        StepName.PREFLIGHT,
+        "Check the tenant's related security settings",
+        (StepName.ROLE_ASSIGNMENT,),
+        Queue.MAIL_FLOW_CHANGES,
+    ),
+    StepDefinition(
+        StepName.MAIL_FLOW,
+        "Create the mail-flow objects",
+        (StepName.PREFLIGHT,),
+        Queue.MAIL_FLOW_CHANGES,
+    ),
+    StepDefinition(
+        StepName.VERIFICATION,
+        "Read everything back from Microsoft",
+        (StepName.MAIL_FLOW, StepName.DIRECTORY_SYNC),
+        Queue.VERIFICATIONS,
+    ),
+    StepDefinition(
+        StepName.POLICY_ACTIVATION,
+        "Switch on the routing and the chosen policy",
+        (StepName.VERIFICATION,),
+        Queue.VERIFICATIONS,
+    ),
+)
+
+STEPS: Mapping[StepName, StepDefinition] = {definition.name: definition for definition in _TABLE}
+"""Every step, in the order in which people read them."""
+
+
+def ancestors(name: StepName) -> frozenset[StepName]:
+    """Return every step that must be done before ``name``, near and far."""
+    near = STEPS[name].requires
+    return frozenset(near).union(*(ancestors(required) for required in near))

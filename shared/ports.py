@@ -1,0 +1,449 @@
+"""What Grantline needs of the outside world, as small protocols. Their docstrings are the contracts.
+
+``shared/storage`` and ``shared/microsoft`` implement them; only ``shared/container.py`` knows which. Every method is a coroutine
+that does input or output, and raises only errors of Grantline's own tree.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+from shared.domain.grant import Event, Facts, Grant, Nudge, Row
+from shared.domain.problems import GrantlineError, ProblemError
+
+Clock = Callable[[], datetime]
+"""Tells the time, aware, in UTC."""
+
+
+class ConflictError(GrantlineError):
+    """Raised when a row changed since it was read, exists already, or when the answer of a save was lost: read again."""
+
+
+@dataclass
+class TransientError(GrantlineError):
+    """Raised when Microsoft or the network can't serve us for now; ``retry_after`` is Microsoft's wish, if it gave one."""
+
+    retry_after: timedelta | None = None
+
+
+class NotYetError(GrantlineError):
+    """Raised when Microsoft does not know yet what a person has just done: a consent or a role that has not spread."""
+
+
+class RefusedError(ProblemError):
+    """Raised when Microsoft refuses for a reason that waiting does not cure; carries the problem for a person."""
+
+
+# --- storage -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A grant as it was read, with the ETag that a save of it must match."""
+
+    grant: Grant
+    etag: str
+
+
+class Change(Protocol):
+    """What one transaction writes; ``decide.Decision`` is one."""
+
+    @property
+    def grant(self) -> Grant:
+        """The grant as it is to be."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Its new events."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Rows of its partition to write."""
+
+    @property
+    def deletes(self) -> Sequence[str]:
+        """Row keys of its partition to delete."""
+
+
+class GrantStore(Protocol):
+    """The ``grants`` table: one partition a grant, changed only by transactions on the grant's ETag."""
+
+    async def load(self, grant_id: str) -> Stored | None:
+        """Return the grant, or None when there is none."""
+
+    async def create(self, change: Change) -> Stored:
+        """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when it exists."""
+
+    async def save(
+        self, stored: Stored, grant: Grant, events: Sequence[Event], rows: Sequence[Row], deletes: Sequence[str]
+    ) -> Stored:
+        """Replace the grant that was read as ``stored``; insert ``events``, write ``rows``, delete the row keys ``deletes``
+        (absent ones are no error): one transaction, all or nothing.
+
+        Raises ConflictError when the grant changed since, or when no answer came (it may then be saved or not).
+        """
+
+    async def row(self, grant_id: str, key: str) -> Facts | None:
+        """Return one row of the grant's partition, or None."""
+
+    async def rows(self, grant_id: str, prefix: str) -> list[Row]:
+        """Return the rows of the grant's partition whose key begins with ``prefix``, in key order."""
+
+    async def put(self, grant_id: str, row: Row) -> None:
+        """Write one row outside of any transition (progress, results of changes): last one wins."""
+
+    async def insert(self, grant_id: str, row: Row) -> bool:
+        """Insert one row; return False, and change nothing, when it exists already."""
+
+    async def events(self, grant_id: str, after: int = 0) -> list[Event]:
+        """Return the grant's events with a sequence number above ``after``, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """One row of the due index: look at this grant at this minute."""
+
+    at: datetime
+    grant_id: str
+
+
+class DueIndex(Protocol):
+    """The ``due`` table: when the sweep must look at which grant. Times are rounded up to whole minutes by the caller."""
+
+    async def put(self, row: DueRow) -> None:
+        """Write the row; writing it twice is no error."""
+
+    async def until(self, now: datetime) -> list[DueRow]:
+        """Return the rows at or before ``now``, oldest first."""
+
+    async def delete(self, row: DueRow) -> None:
+        """Delete the row; an absent one is no error."""
+
+
+class Nudges(Protocol):
+    """The work queues. A message may be lost, doubled or reordered: nothing depends on it but latency."""
+
+    async def send(self, nudge: Nudge, *, delay: timedelta) -> None:
+        """Put the nudge on the queue of its step, invisible for ``delay`` (at most 7 days, whole seconds, rounded up)."""
+
+
+class EventQueue(Protocol):
+    """The ``grant-events`` queue, for other systems."""
+
+    async def publish(self, grant: Grant, event: Event) -> None:
+        """Put the event on the queue as a CloudEvents 1.0 JSON message with id ``grant id/seq``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not be read or kept failing, whole. ``letter_id`` is its row's name."""
+
+    queue: str
+    body: str
+    reason: str
+    at: datetime
+    letter_id: str = ""
+
+
+class DeadLetters(Protocol):
+    """The ``deadletters`` table."""
+
+    async def keep(self, letter: DeadLetter) -> str:
+        """Store the letter and return its id. A body too large for one property is stored in parts."""
+
+    async def recent(self, count: int = 50) -> list[DeadLetter]:
+        """Return the newest letters first."""
+
+
+class PoisonQueues(Protocol):
+    """The poison queues that the functions host fills."""
+
+    async def drain(self, queue: str, keep: Callable[[str], Any]) -> int:
+        """Await ``keep(body)`` for each message of ``queue``'s poison queue, deleting each after it is kept; return the count.
+
+        A poison queue that does not exist is empty.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Which account has a tenant: reserved by a proved sign-in, confirmed when its consent has been seen to work."""
+
+    tenant_id: str
+    account_id: str
+    grant_id: str
+    reserved_at: datetime
+    confirmed: bool = False
+
+
+class Bindings(Protocol):
+    """The ``bindings`` table: one tenant has at most one account; one account has one live grant for a service."""
+
+    async def tenant(self, tenant_id: str) -> Binding | None:
+        """Return who has the tenant."""
+
+    async def bind_tenant(self, binding: Binding) -> Binding:
+        """Insert or replace the tenant's binding, unless another account has it; return the binding that stands.
+
+        Another account's mere reservation gives way once it is an hour old.
+        """
+
+    async def live_grant(self, account_id: str) -> str | None:
+        """Return the id of the account's live grant for the service."""
+
+    async def bind_account(self, account_id: str, grant_id: str) -> str:
+        """Name the account's live grant, unless it has one; return the id of the one that stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """One row of the console's list: a projection, never the truth."""
+
+    account_id: str
+    account_name: str
+    grant_id: str
+    state: str
+    directions: tuple[str, ...]
+    users_synced: int | None
+    last_sync: datetime | None
+    next_clock: datetime | None
+
+
+class Accounts(Protocol):
+    """The ``accounts`` table, for the console's lists."""
+
+    async def put(self, row: AccountRow, former_state: str = "") -> None:
+        """Write the account's row, under all and under its state; take it from under ``former_state``."""
+
+    async def page(self, count: int = 50, after: str = "") -> tuple[list[AccountRow], str]:
+        """Return the next ``count`` rows by name, and the token of the following page ("" at the end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A synced user or mailbox. ``addresses`` are all SMTP addresses, the primary one first, case-folded."""
+
+    user_id: str
+    user_principal_name: str
+    display_name: str
+    mail: str
+    addresses: tuple[str, ...]
+    enabled: bool
+    user_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A synced group."""
+
+    group_id: str
+    display_name: str
+    mail: str
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryState:
+    """Which generation of a tenant's directory readers read, and what it holds."""
+
+    generation: int
+    shards: int
+    counts: Mapping[str, int]
+    synced_at: datetime
+
+
+class DirectoryStore(Protocol):
+    """The ``directory`` table: a tenant's users and groups. A sync fills a new generation, then makes it the current one."""
+
+    async def current(self, tenant_id: str) -> DirectoryState | None:
+        """Return what readers read, or None before the first sync."""
+
+    async def write_users(self, tenant_id: str, generation: int, users: Sequence[User]) -> None:
+        """Upsert users and one row for each of their addresses into a generation; writing the same twice is no error."""
+
+    async def write_groups(self, tenant_id: str, generation: int, groups: Sequence[Group]) -> None:
+        """Upsert groups into a generation."""
+
+    async def publish(self, tenant_id: str, state: DirectoryState) -> None:
+        """Make a filled generation the current one. An older generation never replaces a newer one."""
+
+    async def find_by_address(self, tenant_id: str, address: str) -> User | None:
+        """Return the user who has the SMTP address in the current generation, whatever its letter case."""
+
+
+# --- Microsoft -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationToken:
+    """What the application's own token for a tenant says; read for diagnosis, issued by Microsoft over TLS."""
+
+    tenant_id: str
+    client_id: str
+    object_id: str
+    """The object id of the application's service principal in the tenant."""
+    permissions: frozenset[str]
+    """Granted application permissions: the ``roles`` claim."""
+    directory_roles: frozenset[str]
+    """Role template ids: the ``wids`` claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """What a sign-in at Microsoft is begun with. The verifier and the nonce are kept by us; the browser sees their hash."""
+
+    application: str
+    tenant: str
+    redirect_uri: str
+    state: str
+    nonce: str
+    verifier: str
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignInAnswer:
+    """What Microsoft's token endpoint gave for a code: not yet proved. ``access_token`` is "" unless scopes were asked for."""
+
+    id_token: str = field(repr=False)
+    access_token: str = field(default="", repr=False)
+    expires_in: int = 0
+
+
+class SignIn(Protocol):
+    """Microsoft's identity platform, for people."""
+
+    async def tenant_of_domain(self, domain: str) -> str | None:
+        """Return the tenant id of a domain name from its public metadata, or None when Microsoft does not know it."""
+
+    def authorization_url(self, request: SignInRequest) -> str:
+        """Return where the browser goes to sign in: authorization code, PKCE S256, response_mode=query."""
+
+    def admin_consent_url(self, application: str, tenant_id: str, redirect_uri: str, state: str) -> str:
+        """Return where the browser goes to consent to all that the application registers, at the proved tenant's address."""
+
+    async def redeem(self, request: SignInRequest, code: str) -> SignInAnswer:
+        """Redeem a code, once. Raises RefusedError (used, expired, wrong verifier) or TransientError."""
+
+    async def signing_keys(self, *, fresh: bool = False) -> Mapping[str, Any]:
+        """Return Microsoft's public signing keys by key id, as PyJWT key objects; ``fresh`` reads them anew."""
+
+    def issuer(self, tenant_id: str) -> str:
+        """Return the issuer that an id_token of this tenant must name."""
+
+    def client_id(self, application: str) -> str:
+        """Return the client id of one of the operator's applications: mail_flow, directory or role_helper."""
+
+
+class TenantIdentity(Protocol):
+    """The applications' own tokens for a tenant."""
+
+    async def application_token(self, application: str, tenant_id: str) -> ApplicationToken:
+        """Ask for a new token (never a cached one) of the application's resource and return what it says.
+
+        Raises NotYetError before the consent has spread, RefusedError, TransientError.
+        """
+
+
+class Exchange(Protocol):
+    """One tenant's Exchange Online, as the mail-flow application. Reads and writes are cmdlets with documented parameters."""
+
+    async def offered_cmdlets(self) -> frozenset[str]:
+        """Return the names of the cmdlets that Exchange offers to the application.
+
+        Raises NotYetError while Exchange does not let the application in.
+        """
+
+    async def invoke(self, cmdlet: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run a cmdlet and return its objects, of all pages, without their type annotations.
+
+        Raises NotFoundError, NotYetError, RefusedError (with Exchange's own text), TransientError.
+        """
+
+
+class NotFoundError(GrantlineError):
+    """Raised when the object that a cmdlet or a request names does not exist."""
+
+
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[ItemT_co]):
+    """One page of a collection and where the next one is ("" after the last)."""
+
+    items: tuple[ItemT_co, ...]
+    next_link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The tenant as Microsoft names it."""
+
+    tenant_id: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain of the tenant. ``receives_mail``: verified, and "Email" among its supported services."""
+
+    name: str
+    is_verified: bool
+    is_initial: bool
+    is_default: bool
+    receives_mail: bool
+
+
+class Directory(Protocol):
+    """One tenant's directory, as the directory application. All reads raise NotYetError, RefusedError or TransientError."""
+
+    async def organization(self) -> Organization:
+        """Return the tenant's own entry."""
+
+    async def domains(self) -> tuple[Domain, ...]:
+        """Return all domains, of all pages."""
+
+    async def users(self, next_link: str = "") -> Page[User]:
+        """Return a page of up to 999 users: the first, or the one at ``next_link`` as Microsoft gave it."""
+
+    async def groups(self, next_link: str = "") -> Page[Group]:
+        """Return a page of up to 999 groups."""
+
+
+class Roles(Protocol):
+    """One tenant's role assignments, by an administrator's own sign-in (a delegated token)."""
+
+    async def is_assigned(self, principal_id: str, role_template_id: str) -> bool:
+        """Tell whether the principal holds the role for the whole tenant."""
+
+    async def assign(self, principal_id: str, role_template_id: str) -> None:
+        """Assign the role for the whole tenant; an assignment that is there already is success.
+
+        Raises NotYetError (the principal has not spread yet), RefusedError (not allowed, token expired), TransientError.
+        """
+
+
+class Microsoft(Protocol):
+    """Everything that speaks to Microsoft for one run, opened for a tenant and closed with the run."""
+
+    @property
+    def sign_in(self) -> SignIn:
+        """The identity platform, for people."""
+
+    @property
+    def identity(self) -> TenantIdentity:
+        """The applications' own tokens."""
+
+    def exchange(self, tenant_id: str) -> Exchange:
+        """Return the tenant's Exchange Online, with a new credential."""
+
+    def directory(self, tenant_id: str) -> Directory:
+        """Return the tenant's directory, with a new credential."""
+
+    def roles(self, tenant_id: str, access_token: str) -> Roles:
+        """Return the tenant's role assignments, by this delegated token."""
+
+    async def close(self) -> None:
+        """Close every connection and credential."""

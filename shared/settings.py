@@ -1,0 +1,209 @@
+"""The settings: read once from the app settings (environment variables), every fault told at once."""
+
+import ipaddress
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from shared.domain.problems import GrantlineError
+
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class SettingsError(GrantlineError):
+    """Raised at the start when settings are missing or malformed; its message lists every fault, a line each."""
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:\d+)?", value):
+        raise ValueError("must be https://host without a path")
+    return value
+
+
+def _public_url(value: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:\d+)?|http://(localhost|127\.0\.0\.1)(:\d+)?", value):
+        raise ValueError("must be https://host without a path (http only for localhost)")
+    return value
+
+
+def _guid(value: str) -> str:
+    if not GUID.fullmatch(value.lower()):
+        raise ValueError("must be a GUID")
+    return value.lower()
+
+
+def _networks(value: str) -> str:
+    for part in value.split(","):
+        network = ipaddress.ip_network(part.strip())
+        if network.version != 4 or not 24 <= network.prefixlen <= 32:
+            raise ValueError(f"{part.strip()}: egress ranges are IPv4, /24 to /32")
+    return value
+
+
+def _key(value: SecretStr) -> SecretStr:
+    if len(urlsafe_b64decode(value.get_secret_value() + "==")) != 32:
+        raise ValueError("must be 32 bytes in base64url")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value.lower()):
+        raise ValueError("must be a host name")
+    return value.lower()
+
+
+HttpsUrl = Annotated[str, AfterValidator(_url)]
+Guid = Annotated[str, AfterValidator(_guid)]
+Host = Annotated[str, AfterValidator(_host)]
+Networks = Annotated[str, AfterValidator(_networks)]
+SealingKey = Annotated[SecretStr, AfterValidator(_key)]
+
+
+class Settings(BaseModel):
+    """Everything that an operator sets.
+
+    A field ``x_y`` is the app setting ``GRANTLINE_X_Y``; storage is the host's own
+    ``AzureWebJobsStorage`` (a connection string, or ``AzureWebJobsStorage__accountName`` with a managed identity).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        description="Address of the console, without a path; the registrations' redirect URIs begin with it."
+    )
+    cloud: str = Field(
+        "global", pattern="^(global|gcc|gcc_high|dod|china)$", description="The Microsoft cloud of the customers' tenants."
+    )
+    authority_url: HttpsUrl | None = Field(None, description="Sign-in host instead of the cloud's (the simulated tenant's).")
+    graph_url: HttpsUrl | None = Field(None, description="Microsoft Graph host instead of the cloud's.")
+    exchange_url: HttpsUrl | None = Field(None, description="Exchange Online host instead of the cloud's.")
+    ca_file: str | None = Field(None, description="Certificate authority to trust beside the usual ones, PEM file.")
+
+    mail_flow_client_id: Guid = Field(description="Client id of the mail-flow application.")
+    mail_flow_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    directory_client_id: Guid = Field(description="Client id of the directory application.")
+    directory_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    role_helper_client_id: Guid = Field(description="Client id of the role helper, used for delegated sign-in only.")
+    role_helper_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    managed_identity_client_id: Guid | None = Field(
+        None, description="User-assigned managed identity that the registrations' federated credentials trust."
+    )
+    mailbox_permission: str = Field(
+        "Mail.ReadBasic.All",
+        pattern="^(Mail.ReadBasic.All|Mail.Read|Mail.ReadWrite|)$",
+        description="The product's permission for all mailboxes; empty: none is asked for.",
+    )
+
+    sealing_key: SealingKey = Field(description="32 random bytes in base64url: seals tokens and verifiers in the tables.")
+    product_name: str = Field(
+        "Grantline", pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,23}$", description="Name that the mail-flow objects begin with."
+    )
+    scanner_inbound_host: Host = Field(description="Smart host of the scanner for inbound mail.")
+    scanner_outbound_host: Host = Field(description="Smart host of the scanner for outbound mail.")
+    scanner_inbound_egress: Networks = Field(description="Ranges that inbound mail returns from, separated by commas.")
+    scanner_outbound_egress: Networks = Field(description="Ranges that outbound mail returns from, separated by commas.")
+    scanner_certificate_zone: Host = Field(
+        description="Zone of the scanner's certificates: outbound mail of a grant returns with <grant>.<zone>."
+    )
+    policies: str = Field(
+        "standard", description="Policies that a grant can enable, separated by commas; the first is preselected."
+    )
+
+    storage_connection: SecretStr | None = Field(None, description="Set by the host: AzureWebJobsStorage.")
+    storage_queue_url: str | None = Field(None, description="Set by the host: AzureWebJobsStorage__queueServiceUri.")
+    storage_table_url: str | None = Field(None, description="Set by the host: AzureWebJobsStorage__tableServiceUri.")
+    storage_client_id: str | None = Field(None, description="Set by the host: AzureWebJobsStorage__clientId.")
+
+    sign_in_on: bool = Field(False, description="Set by App Service: WEBSITE_AUTH_ENABLED.")
+    development_identity: bool = Field(
+        False,
+        description="Everyone on this machine is an operator; refused where App Service runs the app.",
+    )
+    site_name: str = Field("", description="Set by App Service: WEBSITE_SITE_NAME.")
+
+    @model_validator(mode="after")
+    def _hosts_are_known(self) -> Self:
+        if self.storage_connection is None and not (self.storage_queue_url and self.storage_table_url):
+            raise ValueError("AzureWebJobsStorage is missing: a connection string, or AzureWebJobsStorage__accountName")
+        return self
+
+    @model_validator(mode="after")
+    def _egress_tells_directions_apart(self) -> Self:
+        """Mail that returns from one direction must never look like the other's (real-tenants.md 1)."""
+        for inbound in self.inbound_egress:
+            for outbound in self.outbound_egress:
+                if ipaddress.ip_network(inbound).overlaps(ipaddress.ip_network(outbound)):
+                    raise ValueError(f"scanner egress of the two directions overlaps: {inbound} and {outbound}")
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_are_complete(self) -> Self:
+        secrets = (self.mail_flow_client_secret, self.directory_client_secret, self.role_helper_client_secret)
+        if self.managed_identity_client_id is None and None in secrets:
+            raise ValueError("GRANTLINE_MANAGED_IDENTITY_CLIENT_ID is needed where an application has no client secret")
+        return self
+
+    @model_validator(mode="after")
+    def _development_stays_local(self) -> Self:
+        if self.development_identity and (self.site_name or self.sign_in_on):
+            raise ValueError("GRANTLINE_DEVELOPMENT_IDENTITY must not be set where App Service runs the app")
+        return self
+
+    @property
+    def inbound_egress(self) -> tuple[str, ...]:
+        """The ranges that inbound mail returns from."""
+        return _split(self.scanner_inbound_egress)
+
+    @property
+    def outbound_egress(self) -> tuple[str, ...]:
+        """The ranges that outbound mail returns from."""
+        return _split(self.scanner_outbound_egress)
+
+    @property
+    def policy_names(self) -> tuple[str, ...]:
+        """The policies that a grant can enable."""
+        return _split(self.policies)
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+PLATFORM_SETTINGS = {
+    "storage_connection": "AzureWebJobsStorage",
+    "storage_queue_url": "AzureWebJobsStorage__queueServiceUri",
+    "storage_table_url": "AzureWebJobsStorage__tableServiceUri",
+    "storage_client_id": "AzureWebJobsStorage__clientId",
+    "sign_in_on": "WEBSITE_AUTH_ENABLED",
+    "site_name": "WEBSITE_SITE_NAME",
+}
+"""Fields that the functions host or App Service names, not Grantline."""
+
+
+def setting_name(field: str) -> str:
+    """Return the app setting that a field of ``Settings`` is read from."""
+    return PLATFORM_SETTINGS.get(field, f"GRANTLINE_{field.upper()}")
+
+
+def load(environment: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises SettingsError that names every missing or malformed one, and never shows a value."""
+    values = {name: environment[setting_name(name)] for name in Settings.model_fields if environment.get(setting_name(name))}
+    account = environment.get("AzureWebJobsStorage__accountName")
+    if account:
+        values.setdefault("storage_queue_url", f"https://{account}.queue.core.windows.net")
+        values.setdefault("storage_table_url", f"https://{account}.table.core.windows.net")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_fault(entry) for entry in error.errors(include_input=False, include_url=False))) from None
+
+
+def _fault(entry: Mapping[str, object]) -> str:
+    """Write one fault as a line: the app setting's name and what is wrong with it."""
+    location = entry["loc"]
+    name = setting_name(str(location[0])) if isinstance(location, tuple) and location else "settings"
+    text = "is missing" if entry["type"] == "missing" else str(entry["msg"]).removeprefix("Value error, ")
+    return f"{name}: {text}"
