@@ -1,0 +1,160 @@
+"""The queue messages: one versioned JSON shape for each kind, validated on the way in, documented in ``docs/messages.md``.
+
+Work queues carry nudges ("look at this step of this grant") and, on ``console-commands``, commands of the product's console.
+``grant-events`` carries CloudEvents 1.0.
+"""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from shared.domain import schedule
+from shared.domain.grant import Direction, Event, Grant, Intent, Nudge, RoleMode, Scope, ScopeKind
+from shared.domain.problems import GrantlineError
+from shared.domain.steps import StepName
+
+VERSION = 1
+"""The version of every message that this code writes, and the newest that it reads."""
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+"""An account's or a command's id, as the console knows it: safe in keys and addresses."""
+DomainName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")]
+GuidText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+PlainName = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
+
+
+class MessageError(GrantlineError):
+    """Raised when a message is not of a shape or version that this code reads; the message says what is wrong with it."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+
+
+class NudgeMessage(_Message):
+    """Look at this step of this grant. Carries no truth; losing, doubling or reordering it changes only latency."""
+
+    type: Literal["step.nudge"] = "step.nudge"
+    grant_id: GuidText
+    step: StepName
+    cause: Literal["commit", "sweep"] = "commit"
+
+
+class ScopeMessage(BaseModel):
+    """Whose mail is scanned: all accepted domains, the chosen ``domains``, or members of the mail-enabled ``group``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ScopeKind = ScopeKind.ALL_DOMAINS
+    domains: tuple[DomainName, ...] = Field((), max_length=100)
+    group: str = Field("", max_length=320)
+
+    def to_scope(self) -> Scope:
+        """Return the scope. Raises MessageError when what its kind needs is missing, or what it does not need is there."""
+        needs_domains, needs_group = self.kind is ScopeKind.DOMAINS, self.kind is ScopeKind.GROUP
+        if bool(self.domains) is not needs_domains or bool(self.group) is not needs_group:
+            raise MessageError(f"scope {self.kind}: give domains for 'domains', group for 'group', neither for 'all_domains'")
+        return Scope(self.kind, self.domains, self.group)
+
+
+class StartGrant(_Message):
+    """Command: grant the account's access to a tenant. ``command_id`` makes it idempotent: the same id is the same grant."""
+
+    type: Literal["grant.start"] = "grant.start"
+    command_id: Identifier
+    account_id: Identifier
+    account_name: PlainName
+    directions: tuple[Direction, ...] = Field((Direction.INBOUND, Direction.OUTBOUND), min_length=1, max_length=2)
+    scope: ScopeMessage = ScopeMessage()
+    policy: str = Field("", max_length=64, description="The policy to enable when the grant completes; empty: the first.")
+    requested_by: PlainName
+
+    def to_intent(self, policies: tuple[str, ...]) -> Intent:
+        """Return what the account wants. Raises MessageError for a policy that is not offered."""
+        policy = self.policy or policies[0]
+        if policy not in policies:
+            raise MessageError(f"policy {policy!r} is not offered; choose one of: {', '.join(policies)}")
+        directions = tuple(direction for direction in Direction if direction in self.directions)
+        return Intent(directions, self.scope.to_scope(), policy, RoleMode.SIGN_IN)
+
+
+class RetryStep(_Message):
+    """Command: begin a step again that needs attention."""
+
+    type: Literal["step.retry"] = "step.retry"
+    command_id: Identifier
+    grant_id: GuidText
+    step: StepName
+    requested_by: PlainName
+
+
+Command = StartGrant | RetryStep
+WorkMessage = Annotated[NudgeMessage | StartGrant | RetryStep, Field(discriminator="type")]
+_WORK: TypeAdapter[NudgeMessage | StartGrant | RetryStep] = TypeAdapter(WorkMessage)
+
+
+def read(body: bytes | str) -> NudgeMessage | StartGrant | RetryStep:
+    """Read a work message. Raises MessageError that says what is wrong, without repeating the body."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        raise MessageError("the message is not JSON") from None
+    version = content.get("version", 1) if isinstance(content, dict) else 1
+    if isinstance(version, int) and version > VERSION:
+        raise MessageError(f"the message is of version {version}; this code reads up to version {VERSION}")
+    try:
+        return _WORK.validate_python(content, strict=False)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+        lines = (f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['msg']}" for fault in faults)
+        raise MessageError("; ".join(lines)) from None
+
+
+def encode_nudge(nudge: Nudge) -> str:
+    """Write a nudge as the JSON body of a queue message."""
+    return NudgeMessage.model_validate({"grant_id": nudge.grant_id, "step": nudge.step, "cause": nudge.cause}).model_dump_json()
+
+
+def cloud_event(grant: Grant, event: Event) -> str:
+    """Write an event as a CloudEvents 1.0 JSON message (https://cloudevents.io, structured mode).
+
+    Its ``id`` is grant id/sequence number: whoever reads an event twice can tell.
+    """
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"{grant.grant_id}/{event.seq}",
+            "source": f"/grants/{grant.grant_id}",
+            "type": event.type,
+            "subject": str(event.step) if event.step else grant.account_id,
+            "time": schedule.stamp(event.at),
+            "datacontenttype": "application/json",
+            "data": {"version": VERSION, "grant_id": grant.grant_id, "account_id": grant.account_id, **event.data},
+        }
+    )
+
+
+class CloudEvent(BaseModel):
+    """The shape of a message on ``grant-events``: CloudEvents 1.0, structured mode."""
+
+    specversion: Literal["1.0"]
+    id: str = Field(description="Grant id/sequence number; unique, and growing within a grant.")
+    source: str = Field(description="/grants/{grant id}")
+    type: str = Field(description="What happened, for example grant.completed.")
+    subject: str = Field(description="The step, or the account for what concerns the whole grant.")
+    time: datetime
+    datacontenttype: Literal["application/json"]
+    data: dict[str, Any]
+
+
+MODELS: dict[str, type[BaseModel]] = {
+    "step.nudge": NudgeMessage,
+    "grant.start": StartGrant,
+    "step.retry": RetryStep,
+    "grant-events": CloudEvent,
+}
+"""Every documented message, by its type or queue; ``docs/messages.md`` is generated from it."""

@@ -1,0 +1,1 @@
+"""What each step does: a coroutine function from a run to an outcome."""

@@ -1,0 +1,71 @@
+"""What a workflow works with. It knows nothing of queues and tables: only of its grant, of ports and of the time."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from shared.domain.grant import Facts, Grant, Row, Step
+from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
+from shared.ports import Clock, DirectoryStore, Microsoft
+from shared.settings import Settings
+
+
+class Journal(Protocol):
+    """The record of changes in a customer's tenant: written before each change, and its result after."""
+
+    async def before(self, object_name: str, former: Mapping[str, Any]) -> None:
+        """Store the former value of each property that is about to change ({"exists": False} for a new object).
+
+        What was stored the first time is kept: it is what the tenant was before Grantline.
+        """
+
+    async def after(self, object_name: str, result: Mapping[str, Any]) -> None:
+        """Store what the change came to."""
+
+
+class GrantRows(Protocol):
+    """The rows of the grant's own partition that workflows read and that are not part of a transition."""
+
+    async def row(self, key: str) -> Facts | None:
+        """Return one row, or None."""
+
+    async def put(self, row: Row) -> None:
+        """Write one row; last one wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What a run reads and writes through."""
+
+    microsoft: Microsoft
+    journal: Journal
+    rows: GrantRows
+    directory: DirectoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one step. No write begins after ``deadline``."""
+
+    grant: Grant
+    step: Step
+    clients: Clients
+    settings: Settings
+    clock: Clock
+    deadline: datetime
+
+    def time_left(self) -> timedelta:
+        """Return how long this run may still work."""
+        return self.deadline - self.clock()
+
+    def wait(self, delay: timedelta, why: str, *, give_up: timedelta, then: NeedsPerson | Failed | Reopen, **facts: Any) -> Wait:
+        """Return the outcome of waiting ``delay`` for the reason ``why``.
+
+        ``give_up`` counts from when the work under way was asked for; a wait beyond it becomes ``then``.
+        """
+        begun = self.step.begun_at or self.clock()
+        return Wait(until=self.clock() + delay, why=why, give_up_at=begun + give_up, then=then, facts=facts)
+
+
+Workflow = Callable[[Run], Awaitable[Outcome]]
