@@ -75,13 +75,11 @@ class GrantStore(Protocol):
     async def create(self, change: Change) -> Stored:
         """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when it exists."""
 
-    async def save(
-        self, stored: Stored, grant: Grant, events: Sequence[Event], rows: Sequence[Row], deletes: Sequence[str]
-    ) -> Stored:
-        """Replace the grant that was read as ``stored``; insert ``events``, write ``rows``, delete the row keys ``deletes``
-        (absent ones are no error): one transaction, all or nothing.
+    async def save(self, stored: Stored, change: Change) -> Stored:
+        """Save a change of the grant that was read as ``stored``, in one transaction, all or nothing.
 
-        Raises ConflictError when the grant changed since, or when no answer came (it may then be saved or not).
+        The grant row is replaced if its ETag still matches; events are inserted; rows are written; deleted row keys may be
+        absent. Raises ConflictError when the grant changed since, or when no answer came (it may then be saved or not).
         """
 
     async def row(self, grant_id: str, key: str) -> Facts | None:

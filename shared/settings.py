@@ -65,8 +65,8 @@ SealingKey = Annotated[SecretStr, AfterValidator(_key)]
 class Settings(BaseModel):
     """Everything that an operator sets.
 
-    A field ``x_y`` is the app setting ``GRANTLINE_X_Y``; storage is the host's own
-    ``AzureWebJobsStorage`` (a connection string, or ``AzureWebJobsStorage__accountName`` with a managed identity).
+    A field ``x_y`` is the app setting ``GRANTLINE_X_Y``; storage is the host's own ``AzureWebJobsStorage`` (a connection string,
+    or ``AzureWebJobsStorage__accountName`` with a managed identity).
     """
 
     model_config = ConfigDict(frozen=True)
