@@ -1,0 +1,205 @@
+"""Every call that Grantline makes to Microsoft, and the permission that it is made with (DESIGN.md rule 8).
+
+The one list: the consent pages show it, ``tools/registrations.py`` writes the app registrations from it, the consent steps
+wait for exactly these permissions, and tests compare it with the calls that the code makes.
+
+Sources: permission names, ids and what is least for a call are Microsoft's own data (microsoft-graph-devx-content,
+``permissions/new``); Exchange's are from "App-only authentication for unattended scripts" (office-docs-powershell,
+``app-only-auth-powershell-v2.md``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.settings import Settings
+
+
+class Application(StrEnum):
+    """The operator's app registrations."""
+
+    MAIL_FLOW = "mail_flow"
+    DIRECTORY = "directory"
+    ROLE_HELPER = "role_helper"
+
+
+class Consumer(StrEnum):
+    """Who makes the calls that a permission is for."""
+
+    GRANTLINE = "Grantline"
+    PRODUCT = "the product"
+
+
+class Resource(StrEnum):
+    """The Microsoft services that permissions belong to, by application id (the same in every cloud)."""
+
+    GRAPH = "00000003-0000-0000-c000-000000000000"
+    EXCHANGE = "00000002-0000-0ff1-ce00-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One permission of one registration: what an administrator reads before accepting.
+
+    ``permission_id`` is Microsoft's id of the app role, or of the delegated scope where ``delegated`` is true.
+    """
+
+    application: Application
+    resource: Resource
+    name: str
+    permission_id: str
+    consumer: Consumer
+    reason: str
+    risk: str
+    delegated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that Grantline makes, and the permission that Microsoft documents as the least for what we read or write."""
+
+    application: Application
+    method: str
+    path: str
+    permission: str
+    source: str
+
+
+_DEVX = "github.com/microsoftgraph/microsoft-graph-devx-content permissions/new/permissions.json"
+_EXCHANGE_ADMIN = "github.com/MicrosoftDocs/office-docs-powershell exchange/docs-conceptual/app-only-auth-powershell-v2.md"
+_ORGANIZATION = "learn.microsoft.com/graph/api/organization-list"
+
+_BASE: tuple[Permission, ...] = (
+    Permission(
+        Application.MAIL_FLOW,
+        Resource.EXCHANGE,
+        "Exchange.ManageAsApp",
+        "dc50a0fb-09a3-484d-be87-e023b12c6440",
+        Consumer.GRANTLINE,
+        "Read the related security settings, and create the connectors, rules and group that route mail through the scanner.",
+        "Without a directory role it allows nothing; with Exchange Administrator it can change the organization's mail settings.",
+    ),
+    Permission(
+        Application.DIRECTORY,
+        Resource.GRAPH,
+        "Organization.Read.All",
+        "498476ce-e0fe-48b0-b801-37ba7e2685c6",
+        Consumer.GRANTLINE,
+        "Read the organization's name, so that people see which tenant is connected.",
+        "Shows the organization's contacts and subscriptions as well.",
+    ),
+    Permission(
+        Application.DIRECTORY,
+        Resource.GRAPH,
+        "Domain.Read.All",
+        "dbb9058a-0e50-45d7-ae91-66909b5d4664",
+        Consumer.GRANTLINE,
+        "Read which domains are verified and receive mail.",
+        "Shows the configuration of every domain.",
+    ),
+    Permission(
+        Application.DIRECTORY,
+        Resource.GRAPH,
+        "User.Read.All",
+        "df021288-bdef-4463-88db-98f22de89214",
+        Consumer.GRANTLINE,
+        "Sync users and mailboxes with all addresses; User.ReadBasic.All shows neither other addresses nor disabled accounts.",
+        "Shows the full profile of every user.",
+    ),
+    Permission(
+        Application.DIRECTORY,
+        Resource.GRAPH,
+        "Group.ReadBasic.All",
+        "07d67222-3a10-4d3b-9ddc-b8aa43198a00",
+        Consumer.GRANTLINE,
+        "Sync the names, addresses and kinds of groups.",
+        "Shows the basic properties of every group.",
+    ),
+    Permission(
+        Application.ROLE_HELPER,
+        Resource.GRAPH,
+        "RoleManagement.ReadWrite.Directory",
+        "d01b97e9-cbc0-49fe-810a-750afd5527a3",
+        Consumer.GRANTLINE,
+        "Assign the Exchange Administrator role to the mail-flow application, once, as the administrator who signs in.",
+        "Can assign any directory role while the administrator's sign-in lasts; it is deleted as soon as the role is assigned.",
+        delegated=True,
+    ),
+)
+
+_MAILBOX: Mapping[str, tuple[str, str, str]] = {
+    "Mail.ReadBasic.All": (
+        "693c5e45-0940-467d-9b8a-1022fb9d42ef",
+        "Let the product see sender, recipients and subject of messages in all mailboxes.",
+        "Shows the headers of every message in every mailbox, not the body.",
+    ),
+    "Mail.Read": (
+        "810c84a8-4a9e-49e6-bf7d-12d183f40d01",
+        "Let the product read messages in all mailboxes.",
+        "Shows every message in every mailbox.",
+    ),
+    "Mail.ReadWrite": (
+        "e2a3a72e-5f79-4c64-b1b1-878b674786c9",
+        "Let the product read, move and quarantine messages in all mailboxes.",
+        "Can read, change and delete every message in every mailbox.",
+    ),
+}
+"""The product's permissions for all mailboxes, by the setting ``mailbox_permission``: id, reason, risk."""
+
+CALLS: tuple[Call, ...] = (
+    Call(
+        Application.MAIL_FLOW,
+        "POST",
+        "/adminapi/beta/{tenant}/InvokeCommand",
+        "Exchange.ManageAsApp",
+        _EXCHANGE_ADMIN,
+    ),
+    Call(
+        Application.MAIL_FLOW,
+        "GET",
+        "/adminapi/v1.0/{tenant}/EXOModuleFile",
+        "Exchange.ManageAsApp",
+        _EXCHANGE_ADMIN,
+    ),
+    Call(Application.DIRECTORY, "GET", "/organization", "Organization.Read.All", _ORGANIZATION),
+    Call(Application.DIRECTORY, "GET", "/domains", "Domain.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/users", "User.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/groups", "Group.ReadBasic.All", _DEVX),
+    Call(
+        Application.ROLE_HELPER,
+        "GET",
+        "/roleManagement/directory/roleAssignments",
+        "RoleManagement.ReadWrite.Directory",
+        _DEVX,
+    ),
+    Call(
+        Application.ROLE_HELPER,
+        "POST",
+        "/roleManagement/directory/roleAssignments",
+        "RoleManagement.ReadWrite.Directory",
+        _DEVX,
+    ),
+)
+"""Every call beside sign-in and tokens, which need no permission."""
+
+
+def catalogue(mailbox_permission: str) -> tuple[Permission, ...]:
+    """Return every permission, with the product's for all mailboxes ("" for none).
+
+    Raises KeyError for a mailbox permission that the settings do not allow.
+    """
+    if not mailbox_permission:
+        return _BASE
+    permission_id, reason, risk = _MAILBOX[mailbox_permission]
+    product = Permission(Application.DIRECTORY, Resource.GRAPH, mailbox_permission, permission_id, Consumer.PRODUCT, reason, risk)
+    return (*_BASE, product)
+
+
+def registered(application: str, mailbox_permission: str) -> tuple[Permission, ...]:
+    """Return the permissions that one registration lists, in the order in which people read them."""
+    return tuple(entry for entry in catalogue(mailbox_permission) if entry.application == application)
+
+
+def expected(application: str, settings: Settings) -> frozenset[str]:
+    """Return the names of the application permissions that a consent must have given: the ``roles`` of its own tokens."""
+    return frozenset(entry.name for entry in registered(application, settings.mailbox_permission) if not entry.delegated)

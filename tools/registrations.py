@@ -1,0 +1,83 @@
+"""Write the app registrations of ``infra/applications`` from the catalogue of permissions.
+
+``python tools/registrations.py`` writes them; ``--check`` changes nothing and fails when a file differs. Each file is the body
+of a Microsoft Graph ``application`` (learn.microsoft.com/graph/api/resources/application) for the operator's own tenant, where
+Microsoft gives it its client id. The redirect addresses carry the host ``console.invalid`` (RFC 2606) in place of the console's.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from shared.microsoft.permissions import Application, Permission, Resource, registered  # noqa: E402 - the path comes first
+
+FOLDER = ROOT / "infra" / "applications"
+CONSOLE = "https://console.invalid"
+TITLES: Mapping[Application, str] = {
+    Application.MAIL_FLOW: "Grantline Mail Flow",
+    Application.DIRECTORY: "Grantline Directory",
+    Application.ROLE_HELPER: "Grantline Role Helper",
+}
+
+
+def body(application: Application, mailbox_permission: str) -> dict[str, Any]:
+    """Return the registration of one application as Microsoft Graph's ``application`` resource.
+
+    ``groupMembershipClaims`` DirectoryRole makes the id_token of a sign-in carry the person's directory roles (``wids``).
+    """
+    entries = registered(application, mailbox_permission)
+    return {
+        "displayName": TITLES[application],
+        "signInAudience": "AzureADMultipleOrgs",
+        "groupMembershipClaims": "DirectoryRole",
+        "web": {"redirectUris": [f"{CONSOLE}/signed-in", f"{CONSOLE}/consented"]},
+        "requiredResourceAccess": [
+            {"resourceAppId": resource.value, "resourceAccess": [_access(entry) for entry in found]}
+            for resource in Resource
+            if (found := [entry for entry in entries if entry.resource is resource])
+        ],
+    }
+
+
+def _access(entry: Permission) -> dict[str, str]:
+    return {"id": entry.permission_id, "type": "Scope" if entry.delegated else "Role"}
+
+
+def files(mailbox_permission: str) -> dict[Path, str]:
+    """Return each registration's file and the text that it is to have."""
+    return {
+        FOLDER / f"{application.value}.json": json.dumps(body(application, mailbox_permission), indent=2) + "\n"
+        for application in Application
+    }
+
+
+def differing(wanted: Mapping[Path, str]) -> list[Path]:
+    """Return the files that are missing or have another text."""
+    return [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the files, or with ``--check`` compare them; return the exit code."""
+    parser = argparse.ArgumentParser(description="Write the app registrations from the catalogue of permissions.")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
+    parser.add_argument("--mailbox-permission", default="Mail.ReadBasic.All", help='the product\'s permission; "" for none')
+    options = parser.parse_args(arguments)
+    wanted = files(options.mailbox_permission)
+    if options.check:
+        stale = differing(wanted)
+        print("\n".join(f"{path.relative_to(ROOT)} differs: run python tools/registrations.py" for path in stale))
+        return 1 if stale else 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
