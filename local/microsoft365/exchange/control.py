@@ -1,0 +1,57 @@
+"""Exchange's part of the control interface: see every object, change or remove one behind everybody's back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.microsoft365.exchange.groups import GROUP
+from local.microsoft365.exchange.objects import names
+from local.microsoft365.exchange.tenants import TenantOrganization, exchange_objects
+from local.microsoft365.model import Tenant
+
+VOLATILE = frozenset({"Guid", "WhenChanged", "WhenChangedUTC", "WhenCreatedUTC", "ImmutableId"})
+"""Properties that differ between two runs that did the same."""
+
+
+def _organization(tenant: Tenant) -> TenantOrganization:
+    return TenantOrganization(tenant, tenant.created_at)
+
+
+def snapshot(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
+    """Return the tenant's Exchange objects by cmdlet noun, sorted; distribution groups carry their members' ids."""
+    organization = _organization(tenant)
+    nouns = {noun: [dict(item) for item in items] for noun, items in exchange_objects(tenant).items()}
+    groups = organization.objects(GROUP)
+    nouns[GROUP] = [{**group, "Members": sorted(organization.members(group["Guid"]))} for group in groups]
+    return {noun: sorted(nouns[noun], key=lambda item: str(item["Identity"])) for noun in sorted(nouns)}
+
+
+def tamper(tenant: Tenant, noun: str, identity: str, change: Mapping[str, Any] | None) -> None:
+    """Change properties of an object, or remove it when `change` is None; no rule of any cmdlet is applied.
+
+    Raises KeyError when there is no such noun or object.
+    """
+    if noun == GROUP:
+        _tamper_group(tenant, identity, change)
+        return
+    items = exchange_objects(tenant)[noun]
+    target = next((item for item in items if names(item, identity)), None)
+    if target is None:
+        raise KeyError(identity)
+    if change is None:
+        items.remove(target)
+    else:
+        target.update(change)
+
+
+def _tamper_group(tenant: Tenant, identity: str, change: Mapping[str, Any] | None) -> None:
+    organization = _organization(tenant)
+    group = next((item for item in organization.objects(GROUP) if names(item, identity)), None)
+    if group is None:
+        raise KeyError(identity)
+    if change is None:
+        organization.remove_group(group["Guid"])
+    else:
+        properties = {name: value for name, value in change.items() if name != "Members"}
+        organization.save_group({**group, **properties}, change.get("Members"))

@@ -1,0 +1,164 @@
+"""Shows a simulated tenant to the cmdlets: its domains and recipients, and where Exchange's own objects are kept.
+
+Connectors, rules and policies live in `Tenant.exchange`, by cmdlet noun. A distribution group is a group of the
+directory, so that Graph shows it too; what only Exchange knows of it stands in `Group.exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from local.microsoft365.exchange.groups import GROUP, GROUP_DEFAULTS, GROUP_KINDS
+from local.microsoft365.exchange.objects import AcceptedDomain, Recipient, timestamp
+from local.microsoft365.exchange.organization import seed_objects
+from local.microsoft365.model import Group, Tenant
+from local.microsoft365.population import User
+
+# Properties of a distribution group that are told by the directory's group; the rest is kept in `Group.exchange`.
+_DIRECTORY_PROPERTIES = frozenset(
+    {
+        "Identity",
+        "Guid",
+        "ExternalDirectoryObjectId",
+        "Alias",
+        "DisplayName",
+        "PrimarySmtpAddress",
+        "EmailAddresses",
+        "GroupType",
+        "RecipientType",
+        "RecipientTypeDetails",
+        "WhenCreatedUTC",
+        "IsValid",
+    }
+)
+
+
+def exchange_objects(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
+    """Return Exchange's own objects of the tenant by noun, made on first use."""
+    if not tenant.exchange:
+        tenant.exchange.update(seed_objects(tenant.id, tenant.display_name, tenant.initial_domain))
+    return tenant.exchange
+
+
+def is_distribution_group(group: Group) -> bool:
+    """Tell whether a directory group is one of Exchange's distribution or mail-enabled security groups."""
+    return group.mail_enabled and "Unified" not in group.group_types
+
+
+def _type_details(group: Group) -> str:
+    if "Unified" in group.group_types:
+        return "GroupMailbox"
+    return GROUP_KINDS["Security" if group.security_enabled else "Distribution"]["RecipientTypeDetails"]
+
+
+def _group_view(group: Group) -> dict[str, Any]:
+    name = group.exchange.get("Name", group.display_name)
+    created = timestamp(group.created_at)
+    details = _type_details(group)
+    return {
+        **GROUP_DEFAULTS,
+        "WhenChangedUTC": created,
+        **group.exchange,
+        "Name": name,
+        "Identity": name,
+        "Alias": group.mail_nickname,
+        "DisplayName": group.display_name,
+        "PrimarySmtpAddress": group.mail,
+        "EmailAddresses": list(group.proxy_addresses),
+        "GroupType": GROUP_KINDS["Security" if group.security_enabled else "Distribution"]["GroupType"],
+        "RecipientType": details,
+        "RecipientTypeDetails": details,
+        "Guid": group.id,
+        "ExternalDirectoryObjectId": group.id,
+        "WhenCreatedUTC": created,
+        "IsValid": True,
+    }
+
+
+def _user_recipient(user: User) -> Recipient | None:
+    details = user.mailbox or ("GuestMailUser" if user.user_type == "Guest" else None)
+    if details is None:
+        return None
+    return Recipient(user.id, user.display_name, user.mail or user.user_principal_name, details)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantOrganization:
+    """A tenant as the cmdlets see it, at a moment."""
+
+    tenant: Tenant
+    now: datetime
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant's id."""
+        return self.tenant.id
+
+    @property
+    def initial_domain(self) -> str:
+        """The tenant's `onmicrosoft.com` domain."""
+        return self.tenant.initial_domain
+
+    @property
+    def display_name(self) -> str:
+        """The organization's name."""
+        return self.tenant.display_name
+
+    def objects(self, noun: str) -> list[dict[str, Any]]:
+        """Return the live list of a noun's objects; of distribution groups, views that `save_group` keeps."""
+        if noun == GROUP:
+            return [_group_view(group) for group in self.tenant.groups.values() if is_distribution_group(group)]
+        return exchange_objects(self.tenant).setdefault(noun, [])
+
+    def new_id(self, noun: str, *names: str) -> str:
+        """Return a GUID for a new object of Exchange."""
+        return self.tenant.new_id(noun, *names)
+
+    def accepted_domains(self) -> list[AcceptedDomain]:
+        """Return the verified domains."""
+        verified = (domain for domain in self.tenant.domains.values() if domain.is_verified)
+        return [AcceptedDomain(domain.name, domain.is_default, domain.is_initial) for domain in verified]
+
+    def recipient(self, identity: str) -> Recipient | None:
+        """Return the mailbox, guest or mail-enabled group of this id, address or name."""
+        wanted = identity.lower()
+        for group in self.tenant.groups.values():
+            addresses = {address.partition(":")[2].lower() for address in group.proxy_addresses}
+            called = {group.id.lower(), group.display_name.lower(), str(group.exchange.get("Name", "")).lower()}
+            if group.mail_enabled and wanted in {*addresses, *called, (group.mail or "").lower(), group.mail_nickname}:
+                return Recipient(group.id, group.display_name, group.mail or "", _type_details(group))
+        user = self.tenant.users.find(identity)
+        return _user_recipient(user) if user is not None else None
+
+    def members(self, group_id: str) -> list[str]:
+        """Return the ids of a group's members, in the order of joining."""
+        return list(self.tenant.groups[group_id].member_ids)
+
+    def save_group(self, group: Mapping[str, Any], members: Sequence[str] | None = None) -> None:
+        """Put a distribution group into the directory, or in the place of the one that was there."""
+        former = self.tenant.groups.get(group["Guid"])
+        kept = former.member_ids if former is not None else ()
+        self.tenant.groups[group["Guid"]] = Group(
+            id=group["Guid"],
+            display_name=group["DisplayName"],
+            created_at=former.created_at if former is not None else self.now,
+            description=next(iter(group["Description"]), None),
+            mail=group["PrimarySmtpAddress"],
+            mail_nickname=group["Alias"],
+            mail_enabled=True,
+            security_enabled="SecurityEnabled" in group["GroupType"],
+            proxy_addresses=tuple(group["EmailAddresses"]),
+            member_ids=tuple(members) if members is not None else kept,
+            owner_ids=former.owner_ids if former is not None else (),
+            exchange={name: value for name, value in group.items() if name not in _DIRECTORY_PROPERTIES},
+        )
+        changed = "members" if members is not None else "displayName"
+        self.tenant.record_change(self.now, "group", group["Guid"], changed)
+
+    def remove_group(self, group_id: str) -> None:
+        """Take a group out of the directory and out of the groups that it belongs to."""
+        del self.tenant.groups[group_id]
+        self.tenant.record_change(self.now, "group", group_id, "@removed")
