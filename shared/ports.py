@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from shared.domain.grant import Event, Facts, Grant, Nudge, Row
-from shared.domain.problems import GrantlineError, ProblemError
+from shared.domain.problems import GrantlineError, Problem, ProblemError
 
 Clock = Callable[[], datetime]
 """Tells the time, aware, in UTC."""
@@ -190,8 +190,8 @@ class Bindings(Protocol):
     async def live_grant(self, account_id: str) -> str | None:
         """Return the id of the account's live grant for the service."""
 
-    async def bind_account(self, account_id: str, grant_id: str) -> str:
-        """Name the account's live grant, unless it has one; return the id of the one that stands."""
+    async def bind_account(self, account_id: str, grant_id: str, *, instead_of: str = "") -> str:
+        """Name the account's live grant, unless it has another than ``instead_of``; return the id of the one that stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +211,8 @@ class AccountRow:
 class Accounts(Protocol):
     """The ``accounts`` table, for the console's lists."""
 
-    async def put(self, row: AccountRow, former_state: str = "") -> None:
-        """Write the account's row, under all and under its state; take it from under ``former_state``."""
+    async def put(self, row: AccountRow) -> None:
+        """Write the account's row, under all and under its state; take it from under the state that it had before."""
 
     async def page(self, count: int = 50, after: str = "") -> tuple[list[AccountRow], str]:
         """Return the next ``count`` rows by name, and the token of the following page ("" at the end)."""
@@ -327,8 +327,11 @@ class SignIn(Protocol):
     async def signing_keys(self, *, fresh: bool = False) -> Mapping[str, Any]:
         """Return Microsoft's public signing keys by key id, as PyJWT key objects; ``fresh`` reads them anew."""
 
-    def issuer(self, tenant_id: str) -> str:
-        """Return the issuer that an id_token of this tenant must name."""
+    def issuer(self) -> str:
+        """Return the issuer that id_tokens of this cloud name, with ``{tenantid}`` in the place of the tenant id."""
+
+    def redirect_problem(self, error: str, description: str) -> Problem:
+        """Return the problem that an error redirect of Microsoft stands for (an AADSTS code in its description)."""
 
     def client_id(self, application: str) -> str:
         """Return the client id of one of the operator's applications: mail_flow, directory or role_helper."""
@@ -342,6 +345,9 @@ class TenantIdentity(Protocol):
 
         Raises NotYetError before the consent has spread, RefusedError, TransientError.
         """
+
+    def required_permissions(self, application: str) -> frozenset[str]:
+        """Return the application permissions that a consent to the application must have given, from the one catalogue."""
 
 
 class Exchange(Protocol):

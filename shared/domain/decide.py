@@ -26,6 +26,8 @@ from shared.domain.outcomes import Outcome
 from shared.domain.problems import Problem, problem
 from shared.domain.steps import STEPS, StepName, StepState, ancestors
 
+TIMED = frozenset({StepState.WAITING})
+"""The states whose clock is a wait's end, which a nudge is meant to meet."""
 MAXIMUM_WAIT_RECORDS = 20
 """How many different waits a step remembers: its row must stay small."""
 
@@ -68,6 +70,8 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
     A step whose person did not come in time, or that was claimed too often without an outcome, needs attention instead.
     """
     step = grant.steps[name]
+    if step.state is StepState.RUNNING and step.run_id == run_id:
+        return Decision(grant)  # saved before, and only the answer was lost
     if not is_ready(step, now):
         return None
     if step.state is StepState.WAITING_FOR_PERSON:
@@ -110,9 +114,13 @@ def person_acted(grant: Grant, name: StepName, now: datetime, *, actor: str, row
 
 
 def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decision | None:
-    """Return the grant with a step begun again that needs attention; None when it does not."""
+    """Return the grant with a step begun again that needs attention, or that a person has put something right for.
+
+    None when the step needs neither. A step that a person begins at Microsoft is begun by its link, not by this.
+    """
     step = grant.steps[name]
-    if step.state is not StepState.NEEDS_ATTENTION:
+    waits_for_fix = step.state is StepState.WAITING_FOR_PERSON and STEPS[name].person is None
+    if step.state is not StepState.NEEDS_ATTENTION and not waits_for_fix:
         return None
     return with_events(_begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
 
@@ -136,6 +144,23 @@ def refuse(grant: Grant, name: StepName, found: Problem, now: datetime) -> Decis
 def due_steps(grant: Grant, now: datetime) -> tuple[StepName, ...]:
     """Return the steps whose clock has run out."""
     return tuple(step.name for step in grant.steps.values() if step.clock and step.clock <= now)
+
+
+def index_time(grant: Grant, now: datetime) -> datetime | None:
+    """Return the minute at which a due row must be written before this grant is saved; None when one as early is there."""
+    clock = grant.earliest_clock
+    if clock is None:
+        return None
+    at = max(schedule.ceil_minute(clock), schedule.grace_end(now))
+    return at if grant.indexed_at is None or at < grant.indexed_at else None
+
+
+def swept(grant: Grant, now: datetime) -> Grant:
+    """Return the grant as the sweep saves it: its due row moved to its next clock, or ahead of what is due now."""
+    clock = grant.earliest_clock
+    if clock is None:
+        return replace(grant, indexed_at=None)
+    return replace(grant, indexed_at=schedule.ceil_minute(clock) if clock > now else schedule.grace_end(now))
 
 
 def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decision:

@@ -174,6 +174,46 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Check the registration's client id, credential and permissions in the operator's tenant, then retry.",
         Actor.OPERATOR,
     ),
+    "sign_in_not_proved": ProblemKind(
+        "Grantline could not prove that this answer comes from Microsoft for the sign-in that was begun here.",
+        "Nothing was stored. Open the step on the grant's page and sign in again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "sign_in_failed": ProblemKind(
+        "The sign-in at Microsoft was cancelled or did not succeed.",
+        "Open the step on the grant's page and sign in again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "link_unknown": ProblemKind(
+        "This answer belongs to no sign-in that Grantline began.",
+        "Nothing was changed. Begin again on the grant's page; if somebody sent you this link, don't trust it.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "link_expired": ProblemKind(
+        "The sign-in was begun too long ago.",
+        "Nothing was changed. Open the step on the grant's page and sign in again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "other_browser": ProblemKind(
+        "The sign-in was begun in another browser than this one.",
+        "Nothing was changed. Go on in the browser in which the step was opened; if somebody sent you this link, don't trust it.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "account_has_grant": ProblemKind(
+        "The account already has a grant of this service.",
+        "Open the grant that is there.",
+        Actor.OPERATOR,
+    ),
+    "grant_unknown": ProblemKind(
+        "There is no such grant.",
+        "Check the address, or begin at the dashboard.",
+        Actor.OPERATOR,
+    ),
+    "not_allowed": ProblemKind(
+        "This page is for signed-in operators of the console.",
+        "Sign in to the console with an account that has a role there.",
+        Actor.OPERATOR,
+    ),
     "message_unreadable": ProblemKind(
         "A queue message for this grant could not be read; it is kept as a dead letter.",
         "Look at the dead letter's reason; correct and replay it, or retry the step.",

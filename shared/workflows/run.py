@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from shared.domain.grant import Facts, Grant, Row, Step
 from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
-from shared.ports import Clock, DirectoryStore, Microsoft
+from shared.ports import Bindings, Clock, DirectoryStore, Microsoft
 from shared.settings import Settings
 
 
@@ -42,6 +42,7 @@ class Clients:
     journal: Journal
     rows: GrantRows
     directory: DirectoryStore
+    bindings: Bindings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""Sealing: what must lie in a table but not in clear. AES-256-GCM with the place it belongs to as authenticated data."""
+
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import timedelta
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
+
+from shared.domain.problems import GrantlineError
+from shared.domain.steps import StepName
+
+ROLE_SCOPE = "RoleManagement.ReadWrite.Directory"
+"""The one delegated permission of the role helper."""
+SEALED_ROW = f"sealed|{StepName.ROLE_ASSIGNMENT}"
+"""Where the administrator's token for the role lies, sealed, until the step's outcome is saved."""
+TOKEN_LIFETIME = timedelta(minutes=30)
+"""How long a sealed token may lie at the most, however long Microsoft would take it."""
+NONCE_BYTES = 12
+"""The nonce size that NIST SP 800-38D recommends for GCM."""
+
+
+class SealError(GrantlineError):
+    """Raised when something sealed was changed, moved to another place, or sealed under another key."""
+
+
+def sealed_place(grant_id: str, tenant_id: str) -> str:
+    """Return the authenticated data of a grant's sealed token: it opens for this grant, tenant and step only."""
+    return f"{grant_id}|{tenant_id}|{StepName.ROLE_ASSIGNMENT}"
+
+
+def seal(key: SecretStr, content: str, *, place: str) -> str:
+    """Encrypt ``content`` so that it opens only at ``place`` (for a token: grant, tenant and step)."""
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = AESGCM(_bytes(key)).encrypt(nonce, content.encode(), place.encode())
+    return urlsafe_b64encode(nonce + sealed).decode()
+
+
+def unseal(key: SecretStr, sealed: str, *, place: str) -> str:
+    """Decrypt what ``seal`` made for the same place. Raises SealError."""
+    try:
+        content = urlsafe_b64decode(sealed)
+        return AESGCM(_bytes(key)).decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], place.encode()).decode()
+    except (InvalidTag, ValueError):
+        raise SealError("the sealed value does not open here") from None
+
+
+def _bytes(key: SecretStr) -> bytes:
+    return urlsafe_b64decode(key.get_secret_value() + "==")

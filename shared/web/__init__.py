@@ -1,0 +1,1 @@
+"""Behind the handlers: views, redirects, API shapes, problem details, and who may."""

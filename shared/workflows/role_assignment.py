@@ -1,0 +1,71 @@
+"""The Exchange Administrator role for the mail-flow application, by the administrator's own sign-in.
+
+Done only when the effect is seen: Exchange offers the application the cmdlets that the mail flow needs, and answers a read. The
+role itself shows only in a token that is issued after it was assigned, so every try uses a new credential.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.consent import sealing
+from shared.domain import schedule
+from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome, Wait
+from shared.domain.problems import problem
+from shared.domain.steps import STEPS
+from shared.ports import NotYetError
+from shared.workflows.mail_flow import NEEDED_CMDLETS
+from shared.workflows.run import Run
+
+EXCHANGE_ADMINISTRATOR = "29232cdf-9323-42fd-ade2-1d097af3e4de"
+"""Role template id (https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference)."""
+READ_CMDLETS = ("Get-InboundConnector", "Get-TransportRule")
+"""Reads that must succeed before the role counts: offered cmdlets alone have been seen to lag behind."""
+
+
+async def role_assignment(run: Run) -> Outcome:
+    """Assign the role with the administrator's token, once; then wait for its effect. The token is dropped either way."""
+    missing = await missing_cmdlets(run)
+    if not missing:
+        return Done(facts={"assigned": True}, deletes=(sealing.SEALED_ROW,))
+    if run.step.facts.get("assigned"):
+        return _wait_for_effect(run, missing)
+    row = await run.clients.rows.row(sealing.SEALED_ROW)
+    if row is None or schedule.parse(row["expires_at"]) <= run.clock():
+        return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
+    await _assign(run, row)
+    return _wait_for_effect(run, missing, deletes=(sealing.SEALED_ROW,), assigned=True)
+
+
+async def missing_cmdlets(run: Run) -> str:
+    """Return "" when the role has its effect, else what is missing, for people."""
+    exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
+    try:
+        missing = NEEDED_CMDLETS - await exchange.offered_cmdlets()
+        if missing:
+            return f"Exchange does not offer yet: {', '.join(sorted(missing))}"
+        for cmdlet in READ_CMDLETS:
+            await exchange.invoke(cmdlet)
+    except NotYetError as error:
+        return str(error)
+    return ""
+
+
+async def _assign(run: Run, row: Mapping[str, Any]) -> None:
+    place = sealing.sealed_place(run.grant.grant_id, run.grant.tenant_id)
+    token = sealing.unseal(run.settings.sealing_key, row["sealed"], place=place)
+    application = await run.clients.microsoft.identity.application_token("mail_flow", run.grant.tenant_id)
+    roles = run.clients.microsoft.roles(run.grant.tenant_id, token)
+    if not await roles.is_assigned(application.object_id, EXCHANGE_ADMINISTRATOR):
+        await roles.assign(application.object_id, EXCHANGE_ADMINISTRATOR)
+
+
+def _wait_for_effect(run: Run, missing: str, *, deletes: tuple[str, ...] = (), **facts: Any) -> Wait:
+    definition = STEPS[run.step.name]
+    return Wait(
+        until=run.clock() + schedule.backoff(run.step.attempts + 1, definition.retry_first, definition.retry_cap),
+        why="The role is assigned; waiting for Exchange Online to notice it (minutes, rarely hours)",
+        give_up_at=(run.step.begun_at or run.clock()) + definition.give_up,
+        then=Failed(problem=problem("role_without_effect", raw=missing)),
+        facts=facts,
+        deletes=deletes,
+    )
