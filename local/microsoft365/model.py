@@ -1,0 +1,256 @@
+"""What a simulated Microsoft Entra tenant holds. Objects are frozen: a change puts a new object in the place of the old.
+
+Names follow Microsoft Graph's resources (https://learn.microsoft.com/graph/api/resources/user and its neighbours),
+written as Python writes names. `visible_at` is when a change has spread: before it, tokens are issued as if the
+object were not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid5
+
+from local.microsoft365.population import UserDirectory
+
+IDS = UUID("5b0e8a52-6a0f-4a0b-9f5a-3f1d1f0c7a11")
+"""Namespace of every id that the simulation derives, so that two runs of one seed agree."""
+
+
+class Role(StrEnum):
+    """Template ids of the built-in directory roles that the simulation knows.
+
+    Source: entra-docs, identity/role-based-access-control/permissions-reference.md.
+    """
+
+    GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
+    PRIVILEGED_ROLE_ADMINISTRATOR = "e8611ab8-c189-46e8-94e1-60213ab1f814"
+    EXCHANGE_ADMINISTRATOR = "29232cdf-9323-42fd-ade2-1d097af3e4de"
+    APPLICATION_ADMINISTRATOR = "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3"
+    CLOUD_APPLICATION_ADMINISTRATOR = "158c047a-c907-4556-b7ef-446551a6b5f7"
+    GLOBAL_READER = "f2ef992c-3afb-46b9-b7cf-a126ee74c451"
+    SECURITY_READER = "5d6b6bb7-de71-4623-b4af-96380a352509"
+    USER_ADMINISTRATOR = "fe930be7-5e62-47db-91af-98c3a49a38b1"
+
+
+ROLE_NAMES = {role: role.name.replace("_", " ").title() for role in Role}
+"""Display name of each role, as Microsoft writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain name of the tenant; `supported_services` contains "Email" where Exchange accepts its mail."""
+
+    name: str
+    is_default: bool = False
+    is_initial: bool = False
+    is_verified: bool = True
+    authentication_type: str = "Managed"
+    supported_services: tuple[str, ...] = ("Email", "OfficeCommunicationsOnline")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of the directory. A mail-enabled one that is not Unified is Exchange's distribution or security group."""
+
+    id: str
+    display_name: str
+    created_at: datetime
+    description: str | None = None
+    mail: str | None = None
+    mail_nickname: str = ""
+    mail_enabled: bool = False
+    security_enabled: bool = True
+    group_types: tuple[str, ...] = ()
+    visibility: str | None = None
+    proxy_addresses: tuple[str, ...] = ()
+    member_ids: tuple[str, ...] = ()
+    """Ids of users, groups and service principals."""
+    owner_ids: tuple[str, ...] = ()
+    exchange: dict[str, Any] = field(default_factory=dict)
+    """What only Exchange knows of the group (HiddenFromAddressListsEnabled and the like), by cmdlet property name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePrincipal:
+    """An application's local representation in the tenant ("enterprise application")."""
+
+    id: str
+    app_id: str
+    display_name: str
+    app_owner_organization_id: str | None
+    created_at: datetime
+    visible_at: datetime
+    account_enabled: bool = True
+    service_principal_type: str = "Application"
+
+
+@dataclass(frozen=True, slots=True)
+class AppRoleAssignment:
+    """An application permission that an administrator has granted: `app_role_id` of `resource_id` to `principal_id`."""
+
+    id: str
+    app_role_id: str
+    principal_id: str
+    principal_display_name: str
+    resource_id: str
+    resource_display_name: str
+    created_at: datetime
+    visible_at: datetime
+    principal_type: str = "ServicePrincipal"
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2PermissionGrant:
+    """Delegated permissions granted to `client_id` for `resource_id`, for everyone or for one person."""
+
+    id: str
+    client_id: str
+    consent_type: str
+    """`AllPrincipals` or `Principal`."""
+    principal_id: str | None
+    resource_id: str
+    scope: str
+    """Space separated, in the order of consent."""
+    created_at: datetime
+    visible_at: datetime
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The granted permissions by name."""
+        return frozenset(self.scope.split())
+
+
+@dataclass(frozen=True, slots=True)
+class RoleAssignment:
+    """An active assignment of a directory role. Graph shows it at once, tokens carry it from `visible_at`."""
+
+    id: str
+    role_definition_id: str
+    principal_id: str
+    created_at: datetime
+    visible_at: datetime
+    directory_scope_id: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryChange:
+    """One entry of a tenant's journal, from which delta queries are answered."""
+
+    sequence: int
+    at: datetime
+    noun: str
+    """`user` or `group`."""
+    object_id: str
+    properties: tuple[str, ...]
+    """Graph names of the changed properties; ("@removed",) when the object was deleted."""
+
+
+@dataclass(slots=True)
+class Tenant:
+    """One organization and all that it holds. Change it on the event loop only, then call `Store.changed`."""
+
+    id: str
+    display_name: str
+    created_at: datetime
+    country: str
+    users: UserDirectory
+    domains: dict[str, Domain] = field(default_factory=dict)
+    """By name, lower case."""
+    groups: dict[str, Group] = field(default_factory=dict)
+    service_principals: dict[str, ServicePrincipal] = field(default_factory=dict)
+    app_role_assignments: dict[str, AppRoleAssignment] = field(default_factory=dict)
+    oauth2_permission_grants: dict[str, OAuth2PermissionGrant] = field(default_factory=dict)
+    role_assignments: dict[str, RoleAssignment] = field(default_factory=dict)
+    licences: tuple[str, ...] = ("SPE_E3",)
+    """Part numbers of the subscribed products."""
+    exchange: dict[str, Any] = field(default_factory=dict)
+    """Exchange Online's own objects: JSON values, keys and shapes are the exchange package's."""
+    journal: list[DirectoryChange] = field(default_factory=list)
+    names_used: dict[str, int] = field(default_factory=dict)
+    """How often each name got an id from `new_id`."""
+
+    @property
+    def initial_domain(self) -> str:
+        """The name under onmicrosoft.com."""
+        return next(domain.name for domain in self.domains.values() if domain.is_initial)
+
+    @property
+    def default_domain(self) -> str:
+        """The name that new users get."""
+        return next(domain.name for domain in self.domains.values() if domain.is_default)
+
+    def new_id(self, noun: str, *names: str) -> str:
+        """A GUID for a new object: the same in every run for the n-th object of these names, never used twice."""
+        name = "|".join((noun, *names))
+        count = self.names_used.get(name, 0)
+        self.names_used[name] = count + 1
+        return str(uuid5(IDS, f"{self.id}|{name}|{count}"))
+
+    def record_change(self, at: datetime, noun: str, object_id: str, *properties: str) -> None:
+        """Add an entry to the journal."""
+        self.journal.append(DirectoryChange(len(self.journal) + 1, at, noun, object_id, properties))
+
+    def service_principal_of(self, app_id: str) -> ServicePrincipal | None:
+        """The service principal of the application `app_id` here, if there is one."""
+        return next((each for each in self.service_principals.values() if each.app_id == app_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredPermission:
+    """One entry of a registration's requiredResourceAccess."""
+
+    resource_app_id: str
+    id: str
+    kind: str
+    """`Role` (application permission) or `Scope` (delegated permission)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A client secret."""
+
+    key_id: str
+    value: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedCredential:
+    """Trust in another issuer's tokens. `public_key` (PEM) stands for the keys that the issuer would publish."""
+
+    issuer: str
+    subject: str
+    audience: str
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An app registration of the operator (Microsoft Graph `application`), multi-tenant."""
+
+    name: str
+    """The file's name without ending: mail_flow, directory, role_helper."""
+    app_id: str
+    display_name: str
+    home_tenant_id: str
+    redirect_uris: tuple[str, ...]
+    required_permissions: tuple[RequiredPermission, ...]
+    group_membership_claims: str | None
+    sign_in_audience: str
+    secrets: tuple[Secret, ...] = ()
+    certificates: tuple[str, ...] = ()
+    """PEM."""
+    federated_credentials: tuple[FederatedCredential, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who can sign in and is named on the command line's JSON line."""
+
+    user_principal_name: str
+    user_id: str
+    tenant_id: str
+    roles: tuple[Role, ...]

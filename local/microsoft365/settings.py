@@ -1,0 +1,53 @@
+"""What can be set on the simulated tenant, at the start or through `POST /_control/settings` while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+_NUMBERS = (int, float)
+
+
+class SettingsError(ValueError):
+    """Raised when a setting is unknown, of another type, or negative; the message names each fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationSettings:
+    """Delays are in seconds unless the name says milliseconds. Every default is the quiet one: nothing slow, nothing refused."""
+
+    latency_ms: int = 0
+    """Added to every answer that is not the control interface's."""
+    consent_delay: float = 0.0
+    """From an accepted consent until the token endpoint knows the service principal and its permissions."""
+    role_delay: float = 0.0
+    """From a directory role assignment until tokens issued to its principal carry the role."""
+    graph_units_per_10_seconds: int = 0
+    """Graph resource units for one application in one tenant; 0: no throttling. Microsoft's own: 3500, 5000 or 8000."""
+    exchange_requests_per_10_seconds: int = 0
+    """Requests to Exchange's admin endpoint for one application in one tenant; 0: no throttling."""
+    retry_after: int = 10
+    """The `Retry-After` of a throttled answer."""
+    reconsent_revokes: bool = False
+    """A named uncertainty: whether a further admin consent takes away what is no longer registered."""
+    page_size: int = 0
+    """Graph's page size where a request names none; 0: the documented one of each collection."""
+
+    def changed(self, changes: dict[str, Any]) -> SimulationSettings:
+        """These settings with `changes` applied; raises SettingsError, naming every fault, when one does not fit."""
+        faults = [fault for name, value in changes.items() if (fault := _fault(name, value))]
+        if faults:
+            raise SettingsError("; ".join(faults))
+        return replace(self, **changes)
+
+
+def _fault(name: str, value: object) -> str | None:
+    kinds = {field.name: type(field.default) for field in fields(SimulationSettings)}
+    if name not in kinds:
+        return f"{name}: no such setting"
+    if kinds[name] is bool:
+        return None if isinstance(value, bool) else f"{name}: true or false"
+    allowed = _NUMBERS if kinds[name] is float else (int,)
+    if isinstance(value, bool) or not isinstance(value, allowed) or value < 0:
+        return f"{name}: a number, zero or more"
+    return None

@@ -1,0 +1,64 @@
+"""The central object, which every request handler reaches through `simulation_of(request)`.
+
+Who provides what:
+- `graph.routes(simulation)` and `exchange.routes(simulation)` give the routes of the two resources.
+- `exchange.snapshot(tenant)` gives Exchange's objects by cmdlet noun, `exchange.tamper(tenant, noun, identity, change)`
+  changes one behind everybody's back (`change` None: removes it; KeyError: no such noun or object).
+- `contract.Contract(directory)` is the check against Microsoft's OpenAPI description: `.middleware` and `.report()`.
+- A handler that reads does so through `simulation.tenant_for(request, tenant_id)`: it answers a fault of the kind "stale"
+  with the tenant as it was. A handler that writes uses `simulation.store.tenant(tenant_id)` and calls
+  `simulation.store.changed(tenant)` afterwards; ids of new objects come from `tenant.new_id(noun, name)`.
+- A handler may set `request["operation"]` (a Graph path template, a cmdlet name): the recorder and the faults show and match it.
+- Throttling, latency, faults and recording are middlewares: handlers know nothing of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from local.microsoft365.clock import Clock
+from local.microsoft365.faults import Faults
+from local.microsoft365.keys import SigningKeys
+from local.microsoft365.model import Tenant
+from local.microsoft365.recorder import Recorder
+from local.microsoft365.settings import SimulationSettings
+from local.microsoft365.store import Store
+
+
+class ContractChecker(Protocol):
+    """The check of Graph requests and answers against Microsoft's description."""
+
+    def report(self) -> dict[str, Any]:
+        """`violations` (a list) and `operations` (those covered so far)."""
+        ...
+
+
+@dataclass(slots=True)
+class Simulation:
+    """Everything that the simulated Microsoft 365 knows."""
+
+    store: Store
+    keys: SigningKeys
+    settings: SimulationSettings = field(default_factory=SimulationSettings)
+    clock: Clock = field(default_factory=Clock)
+    faults: Faults = field(default_factory=Faults)
+    recorder: Recorder = field(default_factory=Recorder)
+    contract: ContractChecker | None = None
+    url: str = ""
+    """Where it listens, without a slash at the end; known once it does."""
+
+    def tenant_for(self, request: web.Request, tenant_id: str) -> Tenant:
+        """The tenant for a reading request: as it is, or as it was where a fault says so. Raises KeyError."""
+        stale = request.get("stale_seconds")
+        return self.store.tenant(tenant_id) if stale is None else self.store.tenant_before(tenant_id, float(stale))
+
+
+SIMULATION: web.AppKey[Simulation] = web.AppKey("simulation", Simulation)
+
+
+def simulation_of(request: web.Request) -> Simulation:
+    """The simulation that serves this request."""
+    return request.config_dict[SIMULATION]
