@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from shared import failures
+from shared import failures, telemetry
 from shared.domain import decide, schedule
 from shared.domain.decide import Decision
 from shared.domain.grant import Grant, Nudge, Step
@@ -127,7 +127,7 @@ class Engine:
 
         for row, result in zip(rows, await asyncio.gather(*map(one, rows), return_exceptions=True), strict=True):
             if isinstance(result, Exception):
-                LOG.error("sweep of grant %s failed: %s", row.grant_id, failures.describe(result))
+                LOG.error("sweep of grant %s failed: %s", row.grant_id, telemetry.describe(result))
         return len(rows)
 
     async def _sweep_grant(self, row: DueRow) -> None:
@@ -170,7 +170,7 @@ class Engine:
             if decision.events:
                 await self.publish(grant_id)
         except Exception as error:  # noqa: BLE001 - saved already: the sweep sends what was not sent
-            LOG.warning("left to the sweep for grant %s: %s", grant_id, failures.describe(error))
+            LOG.warning("left to the sweep for grant %s: %s", grant_id, telemetry.describe(error))
 
     async def _perform(self, grant: Grant, step: Step) -> Outcome:
         """Run the step's workflow within its budget; whatever it raises becomes an outcome."""
@@ -180,7 +180,7 @@ class Engine:
             async with asyncio.timeout((deadline - now).total_seconds()), self.open_run(grant, step, deadline) as run:
                 return await self.workflows[step.name](run)
         except Exception as error:  # noqa: BLE001 - every failure reaches a person as a problem
-            LOG.warning("step %s of grant %s: %s", step.name, grant.grant_id, failures.describe(error))
+            LOG.warning("step %s of grant %s: %s", step.name, grant.grant_id, telemetry.describe(error))
             return failures.outcome_of(error, step, self.clock())
 
     async def _send_again_if_early(self, nudge: Nudge) -> None:

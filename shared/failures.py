@@ -1,6 +1,5 @@
-"""What an error of a run comes to: an outcome for the step, and words without secrets for the log."""
+"""What an error of a run comes to: an outcome for its step."""
 
-import re
 from datetime import datetime, timedelta
 
 from shared.domain import schedule
@@ -9,24 +8,10 @@ from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Wait
 from shared.domain.problems import Actor, Problem, ProblemError, problem
 from shared.domain.steps import STEPS
 from shared.ports import NotYetError, TransientError
+from shared.telemetry import describe, redact
 
 MAXIMUM_UNEXPECTED = 5
 """How often a step meets an error that nobody foresaw before it needs attention."""
-
-_SECRETS = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?<=client_secret=)[^&\s\"']+|(?<=code=)[^&\s\"']+|(?<=client_assertion=)[^&\s\"']+"
-    r"|(?<=AccountKey=)[^;\s\"']+|(?<=Bearer )\S+",
-)
-
-
-def redact(text: str) -> str:
-    """Return ``text`` with every token, code, secret and key that it holds replaced."""
-    return _SECRETS.sub("[redacted]", text)
-
-
-def describe(error: BaseException) -> str:
-    """Return one line about an error, without secrets."""
-    return redact(f"{type(error).__name__}: {error}").replace("\n", " ")[:500]
 
 
 def outcome_of(error: Exception, step: Step, now: datetime) -> Outcome:

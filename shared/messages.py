@@ -106,6 +106,18 @@ def read(body: bytes | str) -> NudgeMessage | StartGrant | RetryStep:
     version = content.get("version", 1) if isinstance(content, dict) else 1
     if isinstance(version, int) and version > VERSION:
         raise MessageError(f"the message is of version {version}; this code reads up to version {VERSION}")
+    return _validated(content)
+
+
+def read_command(content: object) -> Command:
+    """Read a command that came in another way than by a queue. Raises MessageError."""
+    message = _validated(content)
+    if isinstance(message, NudgeMessage):
+        raise MessageError("a nudge is not a command")
+    return message
+
+
+def _validated(content: object) -> NudgeMessage | StartGrant | RetryStep:
     try:
         return _WORK.validate_python(content, strict=False)
     except ValidationError as error:

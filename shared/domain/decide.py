@@ -133,12 +133,14 @@ def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> De
     return with_events(decision, now, ("tenant.proved", None, {"tenant_id": tenant_id, "actor": actor}))
 
 
-def refuse(grant: Grant, name: StepName, found: Problem, now: datetime) -> Decision:
-    """Return the grant with a refused redirect written down: an event, and the problem on a step that waits for a person."""
-    step = grant.steps[name]
-    if step.state is StepState.WAITING_FOR_PERSON:
-        grant = grant.with_step(replace(step, problem=found))
-    return with_events(Decision(grant), now, ("consent.refused", name, {"code": found.code}))
+def note(grant: Grant, name: StepName | None, found: Problem, now: datetime, *, event: str) -> Decision:
+    """Return the grant with a problem written down that changes no state: an event, and the problem on its unfinished step.
+
+    ``event`` is its type: consent.refused for a redirect, message.dead_lettered for a queue message.
+    """
+    if name and not grant.steps[name].is_done:
+        grant = grant.with_step(replace(grant.steps[name], problem=found))
+    return with_events(Decision(grant), now, (event, name, {"code": found.code, "cause": found.cause}))
 
 
 def due_steps(grant: Grant, now: datetime) -> tuple[StepName, ...]:

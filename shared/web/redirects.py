@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import failures
+from shared import telemetry
 from shared.consent import proof, sealing
 from shared.consent.proof import Proof
 from shared.consent.sealing import ROLE_SCOPE, SEALED_ROW, TOKEN_LIFETIME, sealed_place
@@ -146,7 +146,7 @@ class ConsentFlow:
         try:
             return request, await self.microsoft.sign_in.redeem(request, query.get("code", ""))
         except GrantlineError as error:
-            found = getattr(error, "problem", None) or problem("sign_in_failed", raw=failures.redact(str(error)))
+            found = getattr(error, "problem", None) or problem("sign_in_failed", raw=telemetry.redact(str(error)))
             raise RedirectError(problem=found) from error
 
     async def _prove(self, request: SignInRequest, answer: SignInAnswer) -> Proof:
@@ -230,7 +230,7 @@ class ConsentFlow:
         try:
             token = await identity.application_token(application, tenant_id)
         except GrantlineError as error:
-            LOG.debug("no consent of %s yet: %s", application, failures.describe(error))
+            LOG.debug("no consent of %s yet: %s", application, telemetry.describe(error))
             return False
         return identity.required_permissions(application) <= token.permissions
 
@@ -244,7 +244,9 @@ class ConsentFlow:
 
     async def _refuse(self, grant: Grant, pending: Pending, found: Problem) -> None:
         """Write a refused redirect down as an audit event."""
-        await self.engine.commit(grant.grant_id, lambda current, now: decide.refuse(current, pending.step, found, now))
+        await self.engine.commit(
+            grant.grant_id, lambda current, now: decide.note(current, pending.step, found, now, event="consent.refused")
+        )
 
     def _request(self, pending: Pending, state: str, verifier: str) -> SignInRequest:
         is_role = pending.step is StepName.ROLE_ASSIGNMENT

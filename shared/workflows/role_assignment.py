@@ -5,12 +5,14 @@ role itself shows only in a token that is issued after it was assigned, so every
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from shared import failures
 from shared.consent import sealing
 from shared.domain import schedule
 from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome, Wait
-from shared.domain.problems import problem
+from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import STEPS
 from shared.ports import NotYetError
 from shared.workflows.mail_flow import NEEDED_CMDLETS
@@ -32,7 +34,10 @@ async def role_assignment(run: Run) -> Outcome:
     row = await run.clients.rows.row(sealing.SEALED_ROW)
     if row is None or schedule.parse(row["expires_at"]) <= run.clock():
         return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
-    await _assign(run, row)
+    try:
+        await _assign(run, row)
+    except ProblemError as error:
+        return replace(failures.outcome_of(error, run.step, run.clock()), deletes=(sealing.SEALED_ROW,))
     return _wait_for_effect(run, missing, deletes=(sealing.SEALED_ROW,), assigned=True)
 
 

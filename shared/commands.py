@@ -1,0 +1,84 @@
+"""Commands of the console: they change intent, and count from the moment that their row is saved."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from shared.domain import decide
+from shared.domain.decide import Decision
+from shared.domain.grant import Grant, Row
+from shared.domain.problems import GrantlineError
+from shared.engine import Engine
+from shared.messages import Command, StartGrant
+from shared.ports import Bindings
+from shared.settings import Settings
+
+GRANTS_NAMESPACE = UUID("5c7f4b0e-6c0b-5e0e-9d5f-3c1d2f0a7b11")
+"""Grant ids are UUIDs (RFC 9562, version 5) of account and command in this namespace: the same command is the same grant."""
+
+
+@dataclass
+class AccountHasGrantError(GrantlineError):
+    """Raised when an account that has a live grant is to start another; ``grant_id`` is the one it has."""
+
+    grant_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Carries out commands, whichever way they come in: a queue message or a form."""
+
+    engine: Engine
+    bindings: Bindings
+    settings: Settings
+
+    async def execute(self, command: Command) -> str:
+        """Carry out a command and return its grant's id; doing it twice is doing it once.
+
+        Raises MessageError for a command that can't be done as it is, AccountHasGrantError, ConflictError.
+        """
+        if isinstance(command, StartGrant):
+            return await self._start(command)
+        step, row = command.step, _command_row(command.command_id)
+        if await self.engine.grants.row(command.grant_id, row.key) is not None:
+            return command.grant_id
+
+        def change(grant: Grant, now: datetime) -> Decision | None:
+            decision = decide.retry(grant, step, now, actor=command.requested_by)
+            return _with_row(decision, row) if decision else None
+
+        await self.engine.commit(command.grant_id, change)
+        return command.grant_id
+
+    async def _start(self, command: StartGrant) -> str:
+        intent = command.to_intent(self.settings.policy_names)
+        grant_id = str(uuid5(GRANTS_NAMESPACE, f"{command.account_id}|{command.command_id}"))
+        await self._claim_account(command.account_id, grant_id)
+        decision = decide.create(
+            grant_id=grant_id,
+            account_id=command.account_id,
+            account_name=command.account_name,
+            intent=intent,
+            created_by=command.requested_by,
+            now=self.engine.clock(),
+        )
+        await self.engine.create(_with_row(decision, _command_row(command.command_id)))
+        return grant_id
+
+    async def _claim_account(self, account_id: str, grant_id: str) -> None:
+        """Name the account's live grant. One that was named but never saved (a crash in between) gives way."""
+        live = await self.bindings.bind_account(account_id, grant_id)
+        if live == grant_id:
+            return
+        if await self.engine.grants.load(live) is None:
+            live = await self.bindings.bind_account(account_id, grant_id, instead_of=live)
+        if live != grant_id:
+            raise AccountHasGrantError(f"account {account_id} already has grant {live}", grant_id=live)
+
+
+def _command_row(command_id: str) -> Row:
+    return Row(f"command|{command_id}", {})
+
+
+def _with_row(decision: Decision, row: Row) -> Decision:
+    return replace(decision, rows=(*decision.rows, row))

@@ -1,0 +1,157 @@
+"""The composition root: builds everything from the settings. The only place that knows which part implements which port."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from shared import settings as app_settings
+from shared import telemetry
+from shared.commands import Commands
+from shared.domain import schedule
+from shared.domain.grant import Facts, Grant, Row, Step
+from shared.engine import Engine
+from shared.inbox import Inbox
+from shared.microsoft import open_microsoft
+from shared.ports import Clock, GrantStore, Microsoft, Nudges
+from shared.settings import Settings
+from shared.storage import Storage, open_storage
+from shared.web.redirects import ConsentFlow
+from shared.web.site import Site
+from shared.workflows.run import Clients, Run
+from shared.workflows.table import WORKFLOWS
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantJournal:
+    """The record of changes in a tenant, as rows of the grant's partition (``workflows.run.Journal``)."""
+
+    grants: GrantStore
+    grant_id: str
+    clock: Clock
+
+    async def before(self, object_name: str, former: Mapping[str, Any]) -> None:
+        """Insert one row a property; a row that is there already holds the older, true former value."""
+        for name, value in former.items():
+            row = Row(f"snapshot|{object_name}|{name}", {"former": value, "at": schedule.stamp(self.clock())})
+            await self.grants.insert(self.grant_id, row)
+
+    async def after(self, object_name: str, result: Mapping[str, Any]) -> None:
+        """Write what the last change of the object came to."""
+        await self.grants.put(self.grant_id, Row(f"change|{object_name}", {**result, "at": schedule.stamp(self.clock())}))
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRows:
+    """The rows of one grant's partition (``workflows.run.GrantRows``)."""
+
+    grants: GrantStore
+    grant_id: str
+
+    async def row(self, key: str) -> Facts | None:
+        """Return one row, or None."""
+        return await self.grants.row(self.grant_id, key)
+
+    async def put(self, row: Row) -> None:
+        """Write one row; last one wins."""
+        await self.grants.put(self.grant_id, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Everything that a function needs, for one event loop."""
+
+    settings: Settings
+    storage: Storage
+    microsoft: Microsoft
+    engine: Engine
+    inbox: Inbox
+    site: Site
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.microsoft.close()
+        await self.storage.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What tests put in the place of the real thing."""
+
+    clock: Clock = utc_now
+    nudges: Callable[[Nudges], Nudges] = field(default=lambda nudges: nudges)
+
+
+async def build(settings: Settings, overrides: Overrides | None = None) -> Container:
+    """Build a container: storage and its tables opened, nothing of Microsoft's asked yet."""
+    parts = overrides or Overrides()
+    telemetry.set_up()
+    storage = await open_storage(settings)
+    microsoft = open_microsoft(settings)
+
+    @asynccontextmanager
+    async def open_run(grant: Grant, step: Step, deadline: datetime) -> AsyncIterator[Run]:
+        clients = Clients(
+            microsoft=open_microsoft(settings),
+            journal=GrantJournal(storage.grants, grant.grant_id, parts.clock),
+            rows=PartitionRows(storage.grants, grant.grant_id),
+            directory=storage.directory,
+            bindings=storage.bindings,
+        )
+        try:
+            yield Run(grant, step, clients, settings, parts.clock, deadline)
+        finally:
+            await clients.microsoft.close()
+
+    engine = Engine(
+        grants=storage.grants,
+        due=storage.due,
+        nudges=parts.nudges(storage.nudges),
+        events=storage.events,
+        accounts=storage.accounts,
+        workflows=WORKFLOWS,
+        open_run=open_run,
+        clock=parts.clock,
+    )
+    commands = Commands(engine, storage.bindings, settings)
+    consent = ConsentFlow(engine, storage.bindings, microsoft, settings)
+    return Container(
+        settings=settings,
+        storage=storage,
+        microsoft=microsoft,
+        engine=engine,
+        inbox=Inbox(engine, commands, storage.dead_letters, storage.poison),
+        site=Site(settings, storage.grants, storage.accounts, commands, consent),
+    )
+
+
+_CONTAINERS: WeakKeyDictionary[asyncio.AbstractEventLoop, "asyncio.Future[Container]"] = WeakKeyDictionary()
+
+
+async def current() -> Container:
+    """Return this event loop's container, built from the environment at its first use.
+
+    Clients of Azure and of Microsoft belong to the loop that first used them; a worker process has one loop.
+    """
+    loop = asyncio.get_running_loop()
+    built = _CONTAINERS.get(loop)
+    if built is None or (built.done() and (built.cancelled() or built.exception())):
+        built = _CONTAINERS[loop] = asyncio.ensure_future(build(app_settings.load(os.environ)))
+    return await asyncio.shield(built)
+
+
+def install(container: Container) -> None:
+    """Make ``container`` the running loop's own: for tests, and for whoever embeds the functions."""
+    loop = asyncio.get_running_loop()
+    built: asyncio.Future[Container] = loop.create_future()
+    built.set_result(container)
+    _CONTAINERS[loop] = built

@@ -1,0 +1,135 @@
+"""What people and programs are shown of a grant: plain JSON values, made from the grant alone."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from shared.domain import schedule
+from shared.domain.grant import SUCCESS_MESSAGE, Grant, GrantState, Step
+from shared.domain.problems import Problem
+from shared.domain.steps import STEPS, StepName, StepState
+
+View = dict[str, Any]
+
+
+def grant_view(grant: Grant, progress: Mapping[str, Any] | None) -> View:
+    """Return the live state of a grant."""
+    return {
+        "grant_id": grant.grant_id,
+        "account_id": grant.account_id,
+        "account_name": grant.account_name,
+        "service": grant.service,
+        "tenant_id": grant.tenant_id,
+        "state": grant.state,
+        "message": SUCCESS_MESSAGE if grant.state is GrantState.COMPLETED else "",
+        "directions": list(grant.intent.directions),
+        "scope": {
+            "kind": grant.intent.scope.kind,
+            "domains": list(grant.intent.scope.domains),
+            "group": grant.intent.scope.group,
+        },
+        "policy": grant.intent.policy,
+        "created_at": schedule.stamp(grant.created_at),
+        "steps": [step_view(grant, step) for step in grant.steps.values()],
+        "progress": dict(progress or {}),
+    }
+
+
+def step_view(grant: Grant, step: Step) -> View:
+    """Return the live state of one step: where it is, why, until when, and who must do what."""
+    definition = STEPS[step.name]
+    is_link = step.state in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION) and definition.person is not None
+    is_retry = step.state is StepState.NEEDS_ATTENTION or (step.state is StepState.WAITING_FOR_PERSON and not is_link)
+    return {
+        "name": step.name,
+        "title": definition.title,
+        "state": step.state,
+        "reason": step.reason,
+        "who": step.who,
+        "until": _moment(step.clock),
+        "link": f"/grants/{grant.grant_id}/steps/{step.name}/begin" if is_link else "",
+        "can_retry": is_retry and not is_link,
+        "problem": problem_view(step.problem) if step.problem else None,
+        "seconds": _seconds(step),
+        "waits": [{"why": wait.why, "count": wait.count, "seconds": round(wait.seconds, 1)} for wait in step.waits],
+        "facts": dict(step.facts),
+    }
+
+
+def problem_view(found: Problem) -> View:
+    """Return a problem for people: cause, who can fix it, how, and what Microsoft said."""
+    return {
+        "code": found.code,
+        "cause": found.cause,
+        "fix": found.fix,
+        "who": found.who,
+        "raw": found.raw,
+        "correlation_id": found.correlation_id,
+    }
+
+
+def receipt(grant: Grant) -> View:
+    """Return what a grant has come to: what was made in the tenant, what was synced, how long each step took and waited."""
+    sync = grant.steps[StepName.DIRECTORY_SYNC]
+    is_complete = grant.state is GrantState.COMPLETED
+    return {
+        "message": SUCCESS_MESSAGE if is_complete else "",
+        "grant_id": grant.grant_id,
+        "tenant_id": grant.tenant_id,
+        "tenant_name": sync.facts.get("tenant_name", ""),
+        "service_account": service_account(grant) if is_complete else None,
+        "steps": [_step_receipt(step) for step in grant.steps.values()],
+        "objects": list(grant.steps[StepName.MAIL_FLOW].facts.get("objects", ())),
+        "users_synced": sync.facts.get("users", 0),
+        "groups_synced": sync.facts.get("groups", 0),
+        "permissions": {
+            name: list(grant.steps[name].facts.get("permissions", ()))
+            for name in (StepName.MAIL_FLOW_CONSENT, StepName.DIRECTORY_CONSENT)
+        },
+        "policy": grant.intent.policy,
+    }
+
+
+def service_account(grant: Grant) -> View:
+    """Return the service account that a completed grant leaves in Administration."""
+    sync = grant.steps[StepName.DIRECTORY_SYNC]
+    return {
+        "tenant_id": grant.tenant_id,
+        "tenant_name": sync.facts.get("tenant_name", ""),
+        "service": grant.service,
+        "directions": list(grant.intent.directions),
+        "state": "active",
+        "created_by": grant.created_by,
+        "last_sync": _moment(sync.finished_at),
+    }
+
+
+def problem_details(found: Problem, status: int) -> View:
+    """Return a problem as RFC 9457 problem details."""
+    return {
+        "type": f"/problems/{found.code}",
+        "title": found.cause,
+        "status": status,
+        "detail": found.fix,
+        "code": found.code,
+        "who": found.who,
+    }
+
+
+def _step_receipt(step: Step) -> View:
+    return {
+        "name": step.name,
+        "state": step.state,
+        "seconds": _seconds(step),
+        "waits": [{"why": wait.why, "count": wait.count, "seconds": round(wait.seconds, 1)} for wait in step.waits],
+    }
+
+
+def _seconds(step: Step) -> float | None:
+    if step.started_at is None or step.finished_at is None:
+        return None
+    return round((step.finished_at - step.started_at).total_seconds(), 1)
+
+
+def _moment(at: datetime | None) -> str | None:
+    return schedule.stamp(at) if at else None
