@@ -41,17 +41,21 @@ class Site:
 
     async def answer(self, route: str, request: Request, view: "View") -> Reply:
         """Return the view's reply if its audience may see it; any error becomes a page in plain words, or problem details."""
-        operator = access.who(request, self.settings)
         try:
-            if not access.may(route, operator) or not access.is_from_here(request, self.settings):
-                raise ProblemError(problem=problem("not_allowed"))
+            self._admit(route, request)
             reply = await view(self, request)
         except ProblemError as error:
             reply = self._problem(request, error.problem)
-        except GrantlineError as error:
-            LOG.warning("%s: %s", route, telemetry.describe(error))
-            reply = self._problem(request, problem("kept_failing", raw=telemetry.describe(error)))
+        except Exception as error:  # noqa: BLE001 - a person is told in words, never by an empty page
+            LOG.error("%s: %s", route, telemetry.describe(error))  # noqa: TRY400 - a trace may hold secrets
+            code = "kept_failing" if isinstance(error, GrantlineError) else "unexpected"
+            reply = self._problem(request, problem(code))
         return replace(reply, headers={**SECURITY_HEADERS, **reply.headers})
+
+    def _admit(self, route: str, request: Request) -> None:
+        is_allowed = access.may(route, access.who(request, self.settings))
+        if not is_allowed or not access.is_from_here(request, self.settings):
+            raise ProblemError(problem=problem("not_allowed"))
 
     def _problem(self, request: Request, found: Problem) -> Reply:
         status = STATUS.get(found.code, 400)

@@ -1,0 +1,1 @@
+"""Runs Grantline on one machine: functions host, storage and the simulated tenant. Never deployed."""
