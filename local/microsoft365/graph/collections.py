@@ -1,0 +1,81 @@
+"""Pages of a collection: select, filter, count, cut into pages with opaque next links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from local.microsoft365.graph.context import Answer, Context
+from local.microsoft365.graph.query import read_skip_token, write_skip_token
+from local.microsoft365.graph.shapes import Shape, row
+
+T = TypeVar("T")
+Scan = Callable[[int], Iterable[tuple[int, T]]]
+"""Gives objects with their positions, from a position on; positions of other objects never shift."""
+
+DEFAULT_PAGE = 100
+
+
+def selection(context: Context) -> str:
+    """Return the `(a,b)` that a selection adds to the metadata path."""
+    return f"({','.join(context.query.select)})" if context.query.select else ""
+
+
+def scan_list(items: Sequence[T]) -> Scan[T]:
+    """Return a scan over a sequence that keeps its order."""
+    return lambda start: islice(enumerate(items), start, None)
+
+
+def accepted(context: Context, shape: Shape[T], found: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+    """Return those of the objects found that the request's filter accepts."""
+    wanted = context.query.filter
+    if wanted is None:
+        yield from found
+        return
+    reader = shape.reader(wanted.properties, context.visible(shape.name))
+    yield from ((position, item) for position, item in found if wanted.accepts(reader(item)))
+
+
+def page(
+    context: Context,
+    path: str,
+    scan: Scan[T],
+    write: Callable[[T], dict[str, Any]],
+    *,
+    keep: Callable[[Iterable[tuple[int, T]]], Iterator[tuple[int, T]]] = iter,
+    default_size: int = DEFAULT_PAGE,
+) -> Answer:
+    """Return one page of the collection at `path` of the metadata, with a next link when there is more.
+
+    `keep` filters what `scan` gives. The count, where it was asked for, stands on the first page only.
+    """
+    query = context.query
+    collection = f"{context.tenant.id}/{path.partition('(')[0]}"
+    start = read_skip_token(collection, query.skip_token)
+    size = query.top or context.settings.page_size or default_size
+    found = list(islice(keep(scan(start)), size + 1))
+    document: dict[str, Any] = {"@odata.context": context.metadata(path)}
+    if query.count and not query.skip_token:
+        document["@odata.count"] = sum(1 for _ in keep(scan(0)))
+    if len(found) > size:
+        document["@odata.nextLink"] = context.next_page(write_skip_token(collection, found[size][0]))
+    document["value"] = [write(item) for _, item in found[:size]]
+    return Answer(document=document)
+
+
+def list_page(context: Context, path: str, shape: Shape[T], scan: Scan[T]) -> Answer:
+    """Return one page of a collection whose objects are all of one shape."""
+    columns = shape.columns(context.query.select, context.visible(shape.name))
+
+    def keep(found: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+        return accepted(context, shape, found)
+
+    return page(context, path + selection(context), scan, lambda item: row(columns, item), keep=keep)
+
+
+def entity(context: Context, path: str, shape: Shape[T], item: T) -> Answer:
+    """Return one object."""
+    columns = shape.columns(context.query.select, context.visible(shape.name))
+    context_url = context.metadata(f"{path}{selection(context)}/$entity")
+    return Answer(document={"@odata.context": context_url, **row(columns, item)})

@@ -1,0 +1,153 @@
+"""The organization, its domains and its subscriptions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+from local.microsoft365.clock import timestamp
+from local.microsoft365.graph.collections import entity, list_page, scan_list
+from local.microsoft365.graph.context import Answer, Context
+from local.microsoft365.graph.errors import not_found
+from local.microsoft365.graph.shapes import DNS_RECORD, DOMAIN, ORGANIZATION, SUBSCRIBED_SKU
+from local.microsoft365.model import Domain, Tenant
+
+
+@cache
+def _licences() -> Mapping[str, Any]:
+    table: Mapping[str, Any] = json.loads(Path(__file__).with_name("licences.json").read_text(encoding="utf-8"))
+    products: Mapping[str, Any] = table["products"]
+    return products
+
+
+def _plans(tenant: Tenant) -> list[dict[str, Any]]:
+    """Return the service plans of all subscribed products."""
+    return [plan for licence in tenant.licences for plan in _licences()[licence]["plans"]]
+
+
+def _verified_domain(domain: Domain) -> dict[str, Any]:
+    return {
+        "capabilities": ", ".join(domain.supported_services),
+        "isDefault": domain.is_default,
+        "isInitial": domain.is_initial,
+        "name": domain.name,
+        "type": domain.authentication_type,
+    }
+
+
+def _organization(tenant: Tenant) -> dict[str, Any]:
+    created = timestamp(tenant.created_at)
+    plans = _plans(tenant)
+    return {
+        "id": tenant.id,
+        "deletedDateTime": None,
+        "assignedPlans": [
+            {
+                "assignedDateTime": created,
+                "capabilityStatus": "Enabled",
+                "service": plan["service"],
+                "servicePlanId": plan["id"],
+            }
+            for plan in plans
+        ],
+        "businessPhones": [],
+        "city": None,
+        "country": None,
+        "countryLetterCode": tenant.country,
+        "createdDateTime": created,
+        "displayName": tenant.display_name,
+        "onPremisesSyncEnabled": None,
+        "preferredLanguage": "en",
+        "provisionedPlans": [
+            {"capabilityStatus": "Enabled", "provisioningStatus": "Success", "service": plan["service"]} for plan in plans
+        ],
+        "technicalNotificationMails": [f"admin@{tenant.default_domain}"],
+        "tenantType": "AAD",
+        "verifiedDomains": [_verified_domain(domain) for domain in tenant.domains.values() if domain.is_verified],
+    }
+
+
+def list_organizations(context: Context) -> Answer:
+    """GET /organization: a list of one."""
+    return list_page(context, "organization", ORGANIZATION, scan_list([_organization(context.tenant)]))
+
+
+def get_organization(context: Context) -> Answer:
+    """GET /organization/{id}; raises GraphError (404) for another tenant's id."""
+    if context.key("organization-id").lower() != context.tenant.id:
+        raise not_found(context.key("organization-id"))
+    return entity(context, "organization", ORGANIZATION, _organization(context.tenant))
+
+
+def list_domains(context: Context) -> Answer:
+    """GET /domains: verified and unverified ones."""
+    return list_page(context, "domains", DOMAIN, scan_list(list(context.tenant.domains.values())))
+
+
+def _domain(context: Context) -> Domain:
+    name = context.key("domain-id")
+    domain = context.tenant.domains.get(name.lower())
+    if domain is None:
+        raise not_found(name)
+    return domain
+
+
+def get_domain(context: Context) -> Answer:
+    """GET /domains/{name}; raises GraphError (404) when there is none."""
+    return entity(context, "domains", DOMAIN, _domain(context))
+
+
+def _mail_record(tenant: Tenant, domain: Domain) -> dict[str, Any]:
+    return {
+        "@odata.type": DNS_RECORD.annotation,
+        "id": str(uuid5(UUID(tenant.id), f"mx/{domain.name}")),
+        "isOptional": False,
+        "label": domain.name,
+        "recordType": "Mx",
+        "supportedService": "Email",
+        "ttl": 3600,
+        "mailExchange": f"{domain.name.replace('.', '-')}.mail.protection.outlook.com",
+        "preference": 0,
+    }
+
+
+def list_service_records(context: Context) -> Answer:
+    """GET /domains/{name}/serviceConfigurationRecords: the MX record of a domain that takes mail."""
+    domain = _domain(context)
+    records = [_mail_record(context.tenant, domain)] if "Email" in domain.supported_services else []
+    path = f"domains('{domain.name}')/serviceConfigurationRecords"
+    return list_page(context, path, DNS_RECORD, scan_list(records))
+
+
+def _subscribed(tenant: Tenant, licence: str) -> dict[str, Any]:
+    product = _licences()[licence]
+    units = len(tenant.users)
+    return {
+        "id": f"{tenant.id}_{product['id']}",
+        "accountId": tenant.id,
+        "appliesTo": "User",
+        "capabilityStatus": "Enabled",
+        "consumedUnits": units,
+        "prepaidUnits": {"enabled": units, "lockedOut": 0, "suspended": 0, "warning": 0},
+        "servicePlans": [
+            {
+                "appliesTo": "User",
+                "provisioningStatus": "Success",
+                "servicePlanId": plan["id"],
+                "servicePlanName": plan["name"],
+            }
+            for plan in product["plans"]
+        ],
+        "skuId": product["id"],
+        "skuPartNumber": licence,
+    }
+
+
+def list_subscribed_skus(context: Context) -> Answer:
+    """GET /subscribedSkus: each subscribed product with its service plans."""
+    rows = [_subscribed(context.tenant, licence) for licence in context.tenant.licences]
+    return list_page(context, "subscribedSkus", SUBSCRIBED_SKU, scan_list(rows))

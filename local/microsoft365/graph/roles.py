@@ -1,0 +1,166 @@
+"""Directory roles: their definitions, and who holds them.
+
+Privileged Identity Management has its place at the end: in a tenant without its licence every call of it is answered
+as Microsoft does. Tenants with the licence come with the work on PIM.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from local.microsoft365.graph.collections import entity, list_page, page, scan_list, selection
+from local.microsoft365.graph.context import Answer, Context
+from local.microsoft365.graph.errors import bad_request, malformed, not_found, premium_licence_required, unsupported_query
+from local.microsoft365.graph.shapes import ROLE_ASSIGNMENT, ROLE_DEFINITION, SERVICE_PRINCIPAL, USER, row
+from local.microsoft365.model import ROLE_NAMES, Role, RoleAssignment
+
+ASSIGNMENTS = "roleManagement/directory/roleAssignments"
+DEFINITIONS = "roleManagement/directory/roleDefinitions"
+_CONFLICT = "A conflicting object with one or more of the specified property values is present in the directory."
+
+
+def assignment_id(role_id: str, principal_id: str) -> str:
+    """Return the id of a tenant-wide assignment: both GUIDs' bytes in base64 for URLs, and `-1`.
+
+    Read off the ids in the examples of learn.microsoft.com/graph/api/rbacapplication-list-roleassignments.
+    """
+    content = UUID(role_id).bytes_le + UUID(principal_id).bytes_le
+    return f"{base64.urlsafe_b64encode(content).decode().rstrip('=')}-1"
+
+
+def _definition(role: Role) -> dict[str, Any]:
+    name = ROLE_NAMES[role]
+    return {
+        "id": role.value,
+        "description": f"The built-in role {name}.",
+        "displayName": name,
+        "isBuiltIn": True,
+        "isEnabled": True,
+        "templateId": role.value,
+        "version": "1",
+        "rolePermissions": [{"allowedResourceActions": [], "condition": None}],
+    }
+
+
+def list_definitions(context: Context) -> Answer:
+    """GET roleDefinitions: the built-in roles that the simulation knows."""
+    return list_page(context, DEFINITIONS, ROLE_DEFINITION, scan_list([_definition(role) for role in Role]))
+
+
+def get_definition(context: Context) -> Answer:
+    """GET roleDefinitions/{template id}; raises GraphError (404) when there is none."""
+    identifier = context.key("unifiedRoleDefinition-id")
+    if identifier.lower() not in set(Role):
+        raise not_found(identifier)
+    return entity(context, DEFINITIONS, ROLE_DEFINITION, _definition(Role(identifier.lower())))
+
+
+def _principal_view(context: Context, principal_id: str) -> dict[str, Any] | None:
+    principal = context.tenant.service_principals.get(principal_id)
+    if principal is not None:
+        shown = row(SERVICE_PRINCIPAL.columns((), None), principal)
+        return {"@odata.type": SERVICE_PRINCIPAL.annotation, **shown}
+    user = context.tenant.users.get(principal_id)
+    return {"@odata.type": USER.annotation, **row(USER.columns((), None), user)} if user is not None else None
+
+
+def _expanded(context: Context, assignment: RoleAssignment) -> dict[str, Any]:
+    """Return what `$expand` adds; only one of principal and roleDefinition may be expanded at a time."""
+    expand = context.query.expand.partition("(")[0]
+    if not expand:
+        return {}
+    if expand == "principal":
+        return {"principal": _principal_view(context, assignment.principal_id)}
+    if expand == "roleDefinition":
+        return {"roleDefinition": _definition(Role(assignment.role_definition_id))}
+    raise unsupported_query(f"The query parameter '$expand={context.query.expand}' is not supported.")
+
+
+def list_assignments(context: Context) -> Answer:
+    """GET roleAssignments; a filter on principalId or roleDefinitionId cuts the list."""
+    wanted = context.query.filter
+    found = list(context.tenant.role_assignments.values())
+    if wanted is not None:
+        reader = ROLE_ASSIGNMENT.reader(wanted.properties, None)
+        found = [assignment for assignment in found if wanted.accepts(reader(assignment))]
+    columns = ROLE_ASSIGNMENT.columns(context.query.select, None)
+
+    def write(assignment: RoleAssignment) -> dict[str, Any]:
+        return {**row(columns, assignment), **_expanded(context, assignment)}
+
+    return page(context, ASSIGNMENTS + selection(context), scan_list(found), write)
+
+
+def _assignment(context: Context) -> RoleAssignment:
+    identifier = context.key("unifiedRoleAssignment-id")
+    found = context.tenant.role_assignments.get(identifier)
+    if found is None:
+        raise not_found(identifier)
+    return found
+
+
+def get_assignment(context: Context) -> Answer:
+    """GET roleAssignments/{id}; raises GraphError (404) when there is none."""
+    assignment = _assignment(context)
+    answer = entity(context, ASSIGNMENTS, ROLE_ASSIGNMENT, assignment)
+    return Answer(document={**(answer.document or {}), **_expanded(context, assignment)})
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise bad_request(f"A value is required for property '{name}' of resource 'RoleAssignment'.")
+    return value
+
+
+def _check_principal(context: Context, principal_id: str) -> None:
+    """Raise GraphError (404) unless the principal is there and has spread."""
+    principal = context.tenant.service_principals.get(principal_id)
+    spread = principal is not None and principal.visible_at <= context.now
+    if not spread and principal_id not in context.tenant.groups and context.tenant.users.get(principal_id) is None:
+        raise not_found(principal_id)
+
+
+def create_assignment(context: Context) -> Answer:
+    """POST roleAssignments (learn.microsoft.com/graph/api/rbacapplication-post-roleassignments).
+
+    Raises GraphError: 404 for an unknown principal or role, 400 for an assignment that is there already.
+    """
+    if not isinstance(context.body, dict):
+        raise malformed(
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
+        )
+    role_id = _text(context.body, "roleDefinitionId").lower()
+    principal_id = _text(context.body, "principalId").lower()
+    scope = context.body.get("directoryScopeId")
+    if scope != "/":
+        raise bad_request(
+            "Only the directory scope '/' is simulated." if scope else "A directory or application scope is required."
+        )
+    if role_id not in set(Role):
+        raise not_found(role_id)
+    _check_principal(context, principal_id)
+    identifier = assignment_id(role_id, principal_id)
+    if identifier in context.tenant.role_assignments:
+        raise bad_request(_CONFLICT)
+    spread = context.now + timedelta(seconds=context.settings.role_delay)
+    assignment = RoleAssignment(identifier, role_id, principal_id, context.now, spread)
+    context.tenant.role_assignments[identifier] = assignment
+    document = {"@odata.context": context.metadata(f"{ASSIGNMENTS}/$entity")}
+    return Answer(201, document | row(ROLE_ASSIGNMENT.columns((), None), assignment))
+
+
+def delete_assignment(context: Context) -> Answer:
+    """DELETE roleAssignments/{id}: 204; raises GraphError (404) when there is none."""
+    del context.tenant.role_assignments[_assignment(context).id]
+    return Answer(204)
+
+
+def premium_only(context: Context) -> Answer:
+    """Any call of Privileged Identity Management in a tenant that has no licence for it: 400."""
+    del context
+    raise premium_licence_required()
