@@ -60,6 +60,12 @@ class Stack:
         return next(person for person in people if person["user_principal_name"].startswith("admin@"))
 
     @property
+    def processes(self) -> dict[str, Process]:
+        """The processes that this one watches, by their part."""
+        host = {"functions host": self.host_process} if self.host_process else {}
+        return {"simulated tenant": self.tenant_process, **host}
+
+    @property
     def pids(self) -> dict[str, int]:
         """The processes by their part."""
         host = {"host": self.host_process.pid} if self.host_process else {}

@@ -1,0 +1,47 @@
+# Everything a developer needs. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint requirements docs clean
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.installed local/azurite/node_modules/.installed ## Install what the other commands need (they do it by themselves)
+
+$(VENV)/.installed: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed: set PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@touch $@
+
+local/azurite/node_modules/.installed: local/azurite/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for Azurite: https://nodejs.org" >&2; exit 1; }
+	@npm ci --prefix local/azurite --no-audit --no-fund --loglevel=error
+	@touch $@
+
+run: setup ## Start everything and print the console's address; Ctrl-C ends it
+	@$(BIN)/python -m local up $(ARGS)
+
+demo: setup ## Grant a simulated tenant's access without hands and print the receipt
+	@$(BIN)/python -m local demo $(ARGS)
+
+test: setup ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style, types and generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+requirements: setup ## Compile the pinned requirements from pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove everything that the commands made
+	rm -rf $(VENV) .venv313 local/azurite/node_modules .grantline .mypy_cache .ruff_cache .pytest_cache .hypothesis
