@@ -43,5 +43,8 @@ requirements: setup ## Compile the pinned requirements from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
+docs: setup ## Write the documents that come from the code
+	@$(BIN)/python -m tools.documents
+
 clean: ## Remove everything that the commands made
 	rm -rf $(VENV) .venv313 local/azurite/node_modules .grantline .mypy_cache .ruff_cache .pytest_cache .hypothesis
