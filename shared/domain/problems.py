@@ -139,6 +139,16 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Change the setting as shown, then retry the step.",
         Actor.TENANT_ADMINISTRATOR,
     ),
+    "foreign_object": ProblemKind(
+        "The tenant has an object of somebody else's with the name of one that Grantline must make; it is not touched.",
+        "Rename or remove the object in the Exchange admin centre, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "domain_not_accepted": ProblemKind(
+        "A chosen domain is not an accepted domain of the tenant.",
+        "Add and verify the domain in the Microsoft 365 admin centre, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
     "exchange_refused": ProblemKind(
         "Exchange Online refused a change.",
         "Read Microsoft's message below, put the cause right, then retry the step.",
@@ -212,6 +222,51 @@ CATALOGUE: dict[str, ProblemKind] = {
     "not_allowed": ProblemKind(
         "This page is for signed-in operators of the console.",
         "Sign in to the console with an account that has a role there.",
+        Actor.OPERATOR,
+    ),
+    "tenant_unknown": ProblemKind(
+        "Microsoft does not know this tenant.",
+        "Check the tenant's domain or id, and that it is in the cloud that this installation serves.",
+        Actor.OPERATOR,
+    ),
+    "tenant_blocked": ProblemKind(
+        "Microsoft has blocked or deleted this tenant.",
+        "Open a support request at Microsoft for the tenant; retry when it is in service again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "other_cloud": ProblemKind(
+        "The tenant is in another Microsoft cloud than this installation serves.",
+        "Use an installation of Grantline for that cloud.",
+        Actor.OPERATOR,
+    ),
+    "assignment_required": ProblemKind(
+        "The tenant lets only assigned users sign in to the application.",
+        "Assign the administrator to its enterprise application in Entra, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "network_restricted": ProblemKind(
+        "The network of this browser does not let people sign in to this tenant.",
+        "Sign in from another network, or ask the network's administrator to allow the tenant.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "page_expired": ProblemKind(
+        "Microsoft no longer knows the page at which a list was to go on.",
+        "Retry the step: the list is read again from its beginning.",
+        Actor.OPERATOR,
+    ),
+    "cmdlet_not_offered": ProblemKind(
+        "Exchange Online does not offer the application a cmdlet that this step needs.",
+        "Check that the application's role is active and that the tenant has the licence for this feature, then retry.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "organization_not_customized": ProblemKind(
+        "Exchange Online refuses changes until the organization has been enabled for customization.",
+        "Run Enable-OrganizationCustomization once in Exchange Online PowerShell, then retry the step.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "unexpected_host": ProblemKind(
+        "Microsoft's answer led to a host that is not among the configured ones; nothing was sent there.",
+        "Check the cloud and the addresses in the settings, then retry the step.",
         Actor.OPERATOR,
     ),
     "message_unreadable": ProblemKind(

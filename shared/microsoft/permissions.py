@@ -203,3 +203,8 @@ def registered(application: str, mailbox_permission: str) -> tuple[Permission, .
 def expected(application: str, settings: Settings) -> frozenset[str]:
     """Return the names of the application permissions that a consent must have given: the ``roles`` of its own tokens."""
     return frozenset(entry.name for entry in registered(application, settings.mailbox_permission) if not entry.delegated)
+
+
+def resource_of(application: str) -> Resource:
+    """Return the service that an application's own tokens are for."""
+    return next(entry.resource for entry in _BASE if entry.application == application)
