@@ -1,0 +1,276 @@
+"""The mail-flow objects that a grant wants in its tenant, as data.
+
+The settings follow real-tenants.md 1 to 7, whose sources are the pages of the cmdlets
+(github:MicrosoftDocs/office-docs-powershell) and of Exchange Online's mail flow (github:MicrosoftDocs/OfficeDocs-Exchange).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from shared.domain.grant import Direction, Intent, ScopeKind
+from shared.mailflow.kinds import KINDS, Kind
+from shared.settings import Settings
+
+VERSION = 1
+"""The version of the objects' settings; written into their mark, so that a newer Grantline knows what it finds."""
+MAXIMUM_NAME = 64
+"""Characters in a rule's name (page of New-TransportRule)."""
+AUTHENTICATED_AS = "X-MS-Exchange-Organization-AuthAs"
+"""Exchange's own header on who a message comes from; stripped from outside mail, so that nobody can forge it."""
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Routing(StrEnum):
+    """Whether the routing rules are to be on: off until the way back is verified."""
+
+    ON = "Enabled"
+    OFF = "Disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedDomain:
+    """A domain that the tenant receives mail for."""
+
+    name: str
+    is_initial: bool = False
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the objects are made from. ``secret`` is the grant's verdict secret; it shows in no representation."""
+
+    grant_id: str
+    intent: Intent
+    settings: Settings
+    accepted_domains: tuple[AcceptedDomain, ...]
+    secret: str = field(repr=False)
+    routing: Routing = Routing.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredObject:
+    """One object: ``parameters`` by the names of its New- and Set- cmdlets. ``secrets`` names those that nobody may be shown."""
+
+    kind: Kind
+    name: str
+    parameters: Mapping[str, Any] = field(repr=False)
+    routes: bool = False
+    secrets: frozenset[str] = frozenset()
+
+    def shown(self, property_name: str, value: Any) -> Any:
+        """Return a property's value for people, journals and events: never a secret."""
+        return "(secret)" if property_name in self.secrets and value else value
+
+
+def desired_objects(request: Request) -> tuple[DesiredObject, ...]:
+    """Return every object in the order of its creation: the return path first, routing rules last.
+
+    Rules are created one above the other, so that they stand in the tenant in the reverse of this order: routing of inbound
+    mail, routing of outbound mail, skip spam filter, move to junk.
+    """
+    both = request.intent.directions
+    objects = [_return_connector(request, direction) for direction in both]
+    objects += [_routing_connector(request, direction) for direction in both]
+    if request.intent.scope.kind is ScopeKind.GROUP:
+        objects += [_scope_group(request, direction) for direction in both]
+    if Direction.INBOUND in both:
+        objects += [_junk_rule(request), _skip_spam_rule(request)]
+    objects += [_ROUTING_RULES[direction](request) for direction in reversed(Direction) if direction in both]
+    return tuple(_marked(request, item) for item in objects)
+
+
+def standing(desired: Sequence[DesiredObject]) -> tuple[str, ...]:
+    """Return the names of the rules in the order in which they are to stand, first of all rules of the tenant."""
+    return tuple(item.name for item in reversed(desired) if item.kind is Kind.TRANSPORT_RULE)
+
+
+def owner_mark(grant_id: str) -> str:
+    """Return how the mark of a grant's objects begins, whatever their version."""
+    return f"[grantline {grant_id} v"
+
+
+def group_names(request: Request) -> tuple[str, ...]:
+    """Return the names of the groups that this scope needs; none unless the scope is a group."""
+    if request.intent.scope.kind is not ScopeKind.GROUP:
+        return ()
+    return tuple(_name(request, direction, "Scope Group") for direction in request.intent.directions)
+
+
+def scoped_domains(request: Request) -> list[str]:
+    """Return the domains whose mail is scanned: those chosen, else all that the tenant accepts mail for."""
+    if request.intent.scope.kind is ScopeKind.DOMAINS:
+        return sorted(domain.lower() for domain in request.intent.scope.domains)
+    return sorted(domain.name.lower() for domain in request.accepted_domains)
+
+
+def certificate_name(request: Request) -> str:
+    """Return the name in the certificate by which outbound mail of this grant, and of no other, returns (real-tenants.md 1).
+
+    Raises ValueError for a grant id that is no label of a host name (RFC 1123 2.1): a defect, since grant ids are GUIDs.
+    """
+    if not _LABEL.fullmatch(request.grant_id):
+        raise ValueError(f"grant id {request.grant_id!r} can't be a label of a host name")
+    return f"{request.grant_id}.{request.settings.scanner_certificate_zone}"
+
+
+def header_name(request: Request, verdict: str) -> str:
+    """Return the name of the header by which the scanner tells its verdict: ``Clean`` or ``Junk``."""
+    return f"X-{re.sub(r'[^A-Za-z0-9]+', '-', request.settings.product_name).strip('-')}-{verdict}"
+
+
+def _name(request: Request, direction: Direction, what: str) -> str:
+    return f"{request.settings.product_name} Inline {direction.capitalize()} {what}"
+
+
+def _egress(request: Request, direction: Direction) -> list[str]:
+    ranges = {Direction.INBOUND: request.settings.inbound_egress, Direction.OUTBOUND: request.settings.outbound_egress}
+    return list(ranges[direction])
+
+
+def _marked(request: Request, item: DesiredObject) -> DesiredObject:
+    """Return the object with its owner's mark in the property where its kind bears it."""
+    text = (
+        f"Made and kept by {request.settings.product_name} for inline protection; change it there, not here. "
+        f"{owner_mark(request.grant_id)}{VERSION}]"
+    )
+    parameters = {**item.parameters, KINDS[item.kind].mark: [text] if item.kind is Kind.DISTRIBUTION_GROUP else text}
+    return DesiredObject(item.kind, item.name, parameters, item.routes, item.secrets)
+
+
+def _routing_connector(request: Request, direction: Direction) -> DesiredObject:
+    """The way from Exchange to the scanner, used by routing rules alone."""
+    hosts = {Direction.INBOUND: request.settings.scanner_inbound_host, Direction.OUTBOUND: request.settings.scanner_outbound_host}
+    parameters = {
+        "ConnectorType": "Partner",
+        "Enabled": True,
+        "IsTransportRuleScoped": True,
+        "UseMXRecord": False,
+        "SmartHosts": [hosts[direction]],
+        "TlsSettings": "DomainValidation",
+        "TlsDomain": hosts[direction],
+        "CloudServicesMailEnabled": False,
+    }
+    return DesiredObject(Kind.OUTBOUND_CONNECTOR, _name(request, direction, "Routing Connector"), parameters)
+
+
+def _return_connector(request: Request, direction: Direction) -> DesiredObject:
+    """The way back from the scanner to Exchange.
+
+    Inbound mail returns through a Partner connector that restricts nobody: with ``SenderDomains *`` a Restrict flag would shut
+    out every other sender on the internet. Outbound mail returns through an OnPremises connector, the only kind that relays,
+    found by a certificate name of this grant's own and by no address, so that no other customer's mail is taken for ours.
+    """
+    shared = {"Enabled": True, "SenderDomains": ["*"], "CloudServicesMailEnabled": False}
+    inbound = {
+        "ConnectorType": "Partner",
+        "SenderIPAddresses": _egress(request, direction),
+        "RequireTls": False,
+        "RestrictDomainsToIPAddresses": False,
+        "RestrictDomainsToCertificate": False,
+    }
+    outbound = {
+        "ConnectorType": "OnPremises",
+        "RequireTls": True,
+        "TlsSenderCertificateName": certificate_name(request),
+    }
+    parameters = {**shared, **(inbound if direction is Direction.INBOUND else outbound)}
+    return DesiredObject(Kind.INBOUND_CONNECTOR, _name(request, direction, "Return Connector"), parameters)
+
+
+def _scope_group(request: Request, direction: Direction) -> DesiredObject:
+    """A group of our own that contains the chosen one: rules name ours, so that the chosen one may change."""
+    name = _name(request, direction, "Scope Group")
+    parameters = {
+        "Alias": _alias(request, direction),
+        "DisplayName": name,
+        "PrimarySmtpAddress": _group_address(request, direction),
+        "Members": [request.intent.scope.group],
+        "MemberJoinRestriction": "Closed",
+        "MemberDepartRestriction": "Closed",
+        "RequireSenderAuthenticationEnabled": True,
+        "HiddenFromAddressListsEnabled": True,
+    }
+    return DesiredObject(Kind.DISTRIBUTION_GROUP, name, parameters)
+
+
+def _alias(request: Request, direction: Direction) -> str:
+    product = re.sub(r"[^a-z0-9]+", "-", request.settings.product_name.lower()).strip("-")
+    return f"{product}-inline-{direction}-scope"
+
+
+def _group_address(request: Request, direction: Direction) -> str:
+    """Return the group's address in the tenant's initial domain, which every tenant has and none can remove."""
+    ranked = sorted(request.accepted_domains, key=lambda domain: (not domain.is_initial, not domain.is_default, domain.name))
+    return f"{_alias(request, direction)}@{ranked[0].name.lower()}"
+
+
+def _routing_rule(request: Request, direction: Direction, conditions: Mapping[str, Any]) -> DesiredObject:
+    """A rule that sends messages to the scanner, once: what comes back from the scanner's addresses is its only exception."""
+    what = "User Rule" if request.intent.scope.kind is ScopeKind.GROUP else "Domain Rule"
+    parameters = {
+        **conditions,
+        "ExceptIfSenderIpRanges": _egress(request, direction),
+        "RouteMessageOutboundConnector": _name(request, direction, "Routing Connector"),
+        "StopRuleProcessing": True,
+        # Ignore, the default, would let the message go on unscanned (page of New-TransportRule).
+        "RuleErrorAction": "Defer",
+        "Mode": "Enforce",
+        "Enabled": request.routing is Routing.ON,
+    }
+    return DesiredObject(Kind.TRANSPORT_RULE, _name(request, direction, what), parameters, routes=True)
+
+
+def _inbound_rule(request: Request) -> DesiredObject:
+    """Mail from outside is what Exchange received from nobody it knows; ``FromScope`` would miss spoofs of own domains."""
+    if request.intent.scope.kind is ScopeKind.GROUP:
+        recipients: dict[str, Any] = {"SentToMemberOf": [_group_address(request, Direction.INBOUND)]}
+    else:
+        recipients = {"RecipientDomainIs": scoped_domains(request)}
+    anonymous = {"HeaderMatchesMessageHeader": AUTHENTICATED_AS, "HeaderMatchesPatterns": ["Anonymous"]}
+    return _routing_rule(request, Direction.INBOUND, {**recipients, **anonymous})
+
+
+def _outbound_rule(request: Request) -> DesiredObject:
+    """Only mail whose envelope sender is in an accepted domain can come back through the return connector and leave again.
+
+    What has a null sender or a foreign one (bounces, automatic replies, forwards) therefore goes out directly.
+    """
+    senders: dict[str, Any] = {"SenderDomainIs": scoped_domains(request), "SenderAddressLocation": "Envelope"}
+    if request.intent.scope.kind is ScopeKind.GROUP:
+        senders["FromMemberOf"] = [_group_address(request, Direction.OUTBOUND)]
+    return _routing_rule(request, Direction.OUTBOUND, {**senders, "SentToScope": "NotInOrganization"})
+
+
+_ROUTING_RULES = {Direction.INBOUND: _inbound_rule, Direction.OUTBOUND: _outbound_rule}
+
+
+def _verdict_rule(request: Request, what: str, verdict: str, confidence: int) -> DesiredObject:
+    """A rule that believes the scanner's verdict: it takes the scanner's address and the grant's secret, both as conditions.
+
+    The header is removed, so that the secret does not reach a mailbox.
+    """
+    parameters = {
+        "SenderIpRanges": _egress(request, Direction.INBOUND),
+        "HeaderContainsMessageHeader": header_name(request, verdict),
+        "HeaderContainsWords": [request.secret],
+        "SetSCL": confidence,
+        "RemoveHeader": header_name(request, verdict),
+        "StopRuleProcessing": False,
+        "RuleErrorAction": "Ignore",
+        "Mode": "Enforce",
+        "Enabled": True,
+    }
+    name = _name(request, Direction.INBOUND, what)
+    return DesiredObject(Kind.TRANSPORT_RULE, name, parameters, secrets=frozenset({"HeaderContainsWords"}))
+
+
+def _skip_spam_rule(request: Request) -> DesiredObject:
+    return _verdict_rule(request, "Skip Spam Filter Rule", "Clean", -1)
+
+
+def _junk_rule(request: Request) -> DesiredObject:
+    return _verdict_rule(request, "Move to Junk Rule", "Junk", 6)

@@ -1,0 +1,129 @@
+"""The kinds of Exchange objects that Grantline makes, as one table: their cmdlets and how they are read, made and changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shared.mailflow.rule_properties import RULE_PROPERTIES
+
+
+class Kind(StrEnum):
+    """The kinds of mail-flow objects. A connector is named from Exchange's side: an outbound one leads to the scanner."""
+
+    INBOUND_CONNECTOR = "inbound_connector"
+    OUTBOUND_CONNECTOR = "outbound_connector"
+    DISTRIBUTION_GROUP = "distribution_group"
+    TRANSPORT_RULE = "transport_rule"
+
+
+ENABLE_RULE = "Enable-TransportRule"
+DISABLE_RULE = "Disable-TransportRule"
+SET_MEMBERS = "Update-DistributionGroupMember"
+GET_MEMBERS = "Get-DistributionGroupMember"
+
+
+@dataclass(frozen=True, slots=True)
+class KindDefinition:
+    """What is always true of a kind (source of all parameters: github:MicrosoftDocs/office-docs-powershell, 2026-08).
+
+    ``mark`` is the property that bears the owner's mark. ``unset`` must be empty or false where nothing else is desired.
+    ``together`` are properties that Exchange checks against each other: a change of one sends its companions too.
+    ``after_creation`` are properties that New- does not take. ``always`` goes with each change of an object that is there.
+    """
+
+    noun: str
+    mark: str
+    unset: frozenset[str]
+    together: tuple[frozenset[str], ...] = ()
+    after_creation: frozenset[str] = frozenset()
+    always: Mapping[str, Any] | None = None
+
+    @property
+    def get(self) -> str:
+        """The cmdlet that reads objects."""
+        return f"Get-{self.noun}"
+
+    @property
+    def new(self) -> str:
+        """The cmdlet that makes an object."""
+        return f"New-{self.noun}"
+
+    @property
+    def set(self) -> str:
+        """The cmdlet that changes an object."""
+        return f"Set-{self.noun}"
+
+
+KINDS: Mapping[Kind, KindDefinition] = {
+    Kind.INBOUND_CONNECTOR: KindDefinition(
+        "InboundConnector",
+        "Comment",
+        frozenset(
+            {
+                "AssociatedAcceptedDomains",
+                "EFSkipIPs",
+                "EFSkipLastIP",
+                "EFUsers",
+                "RestrictDomainsToCertificate",
+                "RestrictDomainsToIPAddresses",
+                "ScanAndDropRecipients",
+                "SenderIPAddresses",
+                "TlsSenderCertificateName",
+                "TreatMessagesAsInternal",
+            }
+        ),
+    ),
+    Kind.OUTBOUND_CONNECTOR: KindDefinition(
+        "OutboundConnector",
+        "Comment",
+        frozenset({"AllAcceptedDomains", "RouteAllMessagesViaOnPremises", "SenderRewritingEnabled", "TestMode", "TlsDomain"}),
+        together=(frozenset({"UseMXRecord", "SmartHosts"}), frozenset({"TlsSettings", "TlsDomain"})),
+    ),
+    Kind.DISTRIBUTION_GROUP: KindDefinition(
+        "DistributionGroup",
+        "Description",
+        frozenset({"ModerationEnabled"}),
+        after_creation=frozenset({"HiddenFromAddressListsEnabled"}),
+        # An application manages no group: every later change needs this switch (page of Set-DistributionGroup).
+        always={"BypassSecurityGroupManagerCheck": True},
+    ),
+    Kind.TRANSPORT_RULE: KindDefinition(
+        "TransportRule",
+        "Comments",
+        RULE_PROPERTIES,
+        together=(
+            frozenset({"HeaderContainsMessageHeader", "HeaderContainsWords"}),
+            frozenset({"HeaderMatchesMessageHeader", "HeaderMatchesPatterns"}),
+            frozenset({"ExceptIfHeaderContainsMessageHeader", "ExceptIfHeaderContainsWords"}),
+            frozenset({"ExceptIfHeaderMatchesMessageHeader", "ExceptIfHeaderMatchesPatterns"}),
+            frozenset({"SetHeaderName", "SetHeaderValue"}),
+        ),
+    ),
+}
+"""Every kind."""
+
+WRITE_CMDLETS = frozenset(
+    {ENABLE_RULE, DISABLE_RULE, SET_MEMBERS, *(kind.new for kind in KINDS.values()), *(kind.set for kind in KINDS.values())}
+)
+"""Every cmdlet that changes a tenant."""
+
+READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "Get-AcceptedDomain": ({"ResultSize": "Unlimited"},),
+    "Get-InboundConnector": ({"ResultSize": "Unlimited"},),
+    # Connectors for rules only are left out unless they are asked for (page of Get-OutboundConnector).
+    "Get-OutboundConnector": (
+        {"ResultSize": "Unlimited"},
+        {"ResultSize": "Unlimited", "IsTransportRuleScoped": True},
+    ),
+    "Get-TransportRule": ({"ResultSize": "Unlimited"},),
+    "Get-HostedContentFilterPolicy": ({},),
+}
+"""Every cmdlet that reads whole collections, with the parameters of each call that it takes to see all objects.
+
+Groups are not among them: a tenant has thousands, so that Grantline's own are read by name.
+"""
+READ_CMDLETS = frozenset(READS) | {KINDS[Kind.DISTRIBUTION_GROUP].get, GET_MEMBERS}
+"""Every cmdlet that reads."""
+NEEDED_CMDLETS = READ_CMDLETS | WRITE_CMDLETS
+"""Every cmdlet that the workflows use: the role has its effect once Exchange offers them all."""

@@ -1,0 +1,79 @@
+"""The mail-flow objects: read the tenant, compare, change only what differs, read back.
+
+Idempotent and resumable at any call: each run begins with what the tenant holds, and adopts what an earlier run has made. The
+routing rules stay off here. The plan that operators see and approve, and undo, come before and beside this step.
+"""
+
+from datetime import timedelta
+
+from shared.domain import schedule
+from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
+from shared.domain.problems import problem
+from shared.mailflow import kinds
+from shared.mailflow.diff import Difference
+from shared.mailflow.facts import missing_facts
+from shared.mailflow.kinds import READ_CMDLETS
+from shared.workflows.run import Run
+from shared.workflows.tenant import StaleReadError, View, apply, look
+
+NEEDED_CMDLETS = kinds.NEEDED_CMDLETS
+"""Every cmdlet that the workflows use; the role has its effect once Exchange offers them all."""
+READ_BACK_FIRST = timedelta(seconds=2)
+READ_BACK_CAP = timedelta(seconds=30)
+READ_BACK_GIVE_UP = timedelta(minutes=15)
+"""How long reads may lag behind our writes before a person must look."""
+SETTLING = timedelta(minutes=2)
+"""How long after a write a difference is taken for a stale read: nothing is written again before."""
+LAST_WRITE = "last_write"
+
+
+async def mail_flow(run: Run) -> Outcome:
+    """Make the tenant hold the objects that the grant wants, and see that it does."""
+    exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
+    view = await look(run, exchange)
+    if view.foreign:
+        return NeedsPerson(problem=problem("foreign_object", raw="; ".join(item.name for item in view.foreign)))
+    pending = view.changes
+    if not pending:
+        return Done(facts=_made(view))
+    if _is_settling(run):
+        return wait_to_see(run, view.differences)
+    try:
+        is_complete = await apply(run, exchange, pending)
+    except StaleReadError as error:
+        return wait_to_see(run, view.differences, raw=str(error))
+    written = schedule.stamp(run.clock())
+    if not is_complete:
+        return Progress()
+    left = await look(run, exchange)
+    return wait_to_see(run, left.differences, **{LAST_WRITE: written}) if left.changes else Done(facts=_made(left))
+
+
+async def read_facts(run: Run) -> list[Difference]:
+    """Read every fact of the mail flow back from the tenant; return those that do not hold, each with the step that owns it."""
+    exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
+    view = await look(run, exchange, cmdlets=READ_CMDLETS)
+    return missing_facts(view.request, view.tenant)
+
+
+def wait_to_see(run: Run, left: list[Difference], *, raw: str = "", **facts: str) -> Wait:
+    """Return the outcome of writes that do not show yet: Exchange's reads may lag behind; a person looks when they stay so."""
+    then = NeedsPerson(problem=problem("fact_missing", cause="; ".join(map(str, left)), raw=raw))
+    delay = schedule.backoff(run.step.attempts + 1, READ_BACK_FIRST, READ_BACK_CAP)
+    return run.wait(delay, "Waiting until Exchange Online shows the changes", give_up=READ_BACK_GIVE_UP, then=then, **facts)
+
+
+def _is_settling(run: Run) -> bool:
+    """True while this work's own writes may still be on their way to the servers that we read."""
+    stamp = run.step.facts.get(LAST_WRITE)
+    if stamp is None:
+        return False
+    written = schedule.parse(stamp)
+    return written >= (run.step.begun_at or written) and run.clock() < written + SETTLING
+
+
+def _made(view: View) -> dict[str, object]:
+    return {
+        "objects": [{"kind": str(item.kind), "name": item.name} for item in view.desired],
+        "names": [item.name for item in view.desired],
+    }

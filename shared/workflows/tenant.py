@@ -1,0 +1,122 @@
+"""Reading and changing the mail-flow objects of a run's tenant."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from shared.domain.problems import GrantlineError, Problem, problem
+from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects, group_names
+from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects
+from shared.mailflow.kinds import GET_MEMBERS, KINDS, READS, Kind
+from shared.mailflow.tenant import MEMBERS, TenantObjects
+from shared.mailflow.verdict import verdict_secret
+from shared.ports import Exchange, NotFoundError, RefusedError
+from shared.workflows.run import Run
+
+WRITE_MARGIN = timedelta(seconds=10)
+"""No write begins with less time left: a cmdlet that has begun is to end, and be journaled, within the run."""
+OBJECT_READS = frozenset({"Get-AcceptedDomain", *(kind.get for kind in KINDS.values())})
+"""What must be read to know where the objects of a grant stand."""
+EXISTS_ALREADY = "already exists"
+"""What Exchange says of a name that is taken (ADObjectAlreadyExistsException)."""
+_GET_GROUP = KINDS[Kind.DISTRIBUTION_GROUP].get
+
+
+class StaleReadError(GrantlineError):
+    """Raised when a write shows that what was read is older than the tenant: read again later."""
+
+
+async def read_tenant(exchange: Exchange, groups: Collection[str] = (), cmdlets: Iterable[str] = OBJECT_READS) -> TenantObjects:
+    """Read what the cmdlets return, each once; of the tenant's groups only those named in ``groups``, with their members."""
+    wanted = set(cmdlets)
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for cmdlet, calls in READS.items():
+        if cmdlet in wanted:
+            answers[cmdlet] = [found for parameters in calls for found in await exchange.invoke(cmdlet, parameters)]
+    if _GET_GROUP in wanted:
+        answers[_GET_GROUP] = [found for name in groups for found in await _read_group(exchange, name)]
+    return TenantObjects(answers)
+
+
+async def _read_group(exchange: Exchange, name: str) -> list[dict[str, Any]]:
+    try:
+        found = await exchange.invoke(_GET_GROUP, {"Identity": name})
+        members = await exchange.invoke(GET_MEMBERS, {"Identity": name, "ResultSize": "Unlimited"})
+    except NotFoundError:
+        return []
+    return [{**group, MEMBERS: members} for group in found]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a grant wants of its tenant, and what the tenant holds."""
+
+    request: Request
+    tenant: TenantObjects
+
+    @property
+    def desired(self) -> tuple[DesiredObject, ...]:
+        """The objects that the grant wants."""
+        return desired_objects(self.request)
+
+    @property
+    def foreign(self) -> tuple[DesiredObject, ...]:
+        """Those whose name somebody else's object has."""
+        return foreign_objects(self.desired, self.tenant, self.request.grant_id)
+
+    @property
+    def differences(self) -> list[Difference]:
+        """What the tenant does not hold as it must be."""
+        return differences(self.desired, self.tenant, self.request.grant_id)
+
+    @property
+    def changes(self) -> list[Change]:
+        """What puts it right, in order."""
+        return changes(self.desired, self.tenant, self.request.grant_id)
+
+
+async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmdlets: Iterable[str] = OBJECT_READS) -> View:
+    """Read the tenant of a run and return it beside what the grant wants of it."""
+    secret = verdict_secret(run.settings.sealing_key, run.grant.grant_id)
+    request = Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing)
+    tenant = await read_tenant(exchange, group_names(request), cmdlets)
+    return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
+
+
+async def apply(run: Run, exchange: Exchange, pending: Iterable[Change]) -> bool:
+    """Make the changes one after the other, each journaled before and after; return False when the time ended before they did.
+
+    Raises RefusedError that names the object when Exchange refuses one, StaleReadError when what was read is out of date.
+    """
+    for change in pending:
+        if run.time_left() <= WRITE_MARGIN:
+            return False
+        await run.clients.journal.before(change.object.name, change.former)
+        await _write(exchange, change)
+        await run.clients.journal.after(change.object.name, change.result)
+    return True
+
+
+async def _write(exchange: Exchange, change: Change) -> None:
+    """Run one cmdlet. What its refusal says never shows the object's secrets."""
+    try:
+        await exchange.invoke(change.cmdlet, change.parameters)
+    except NotFoundError as error:
+        if change.cmdlet != KINDS[change.object.kind].new:
+            raise StaleReadError(f"{change.object.name} was read but is not there") from None
+        raise _refused(change, problem("exchange_refused", raw=str(error))) from None
+    except RefusedError as error:
+        if change.cmdlet == KINDS[change.object.kind].new and EXISTS_ALREADY in error.problem.raw:
+            raise StaleReadError(f"{change.object.name} is there but was not read") from None
+        raise _refused(change, error.problem) from None
+
+
+def _refused(change: Change, found: Problem) -> RefusedError:
+    """Return a refusal that names the object and the cmdlet, without the values that are secret."""
+    raw = found.raw
+    for name in change.object.secrets:
+        for value in change.object.parameters[name]:
+            raw = raw.replace(value, "(secret)")
+    cause = f"{found.cause} ({change.cmdlet} of '{change.object.name}')"
+    return RefusedError(cause, replace(found, cause=cause, raw=raw))
