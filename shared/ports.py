@@ -241,6 +241,10 @@ class Group:
     kinds: tuple[str, ...]
 
 
+DIRECTORY_SHARDS = 16
+"""Over how many partitions a generation of a tenant's directory is spread when it is written."""
+
+
 @dataclass(frozen=True, slots=True)
 class DirectoryState:
     """Which generation of a tenant's directory readers read, and what it holds."""

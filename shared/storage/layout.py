@@ -1,0 +1,121 @@
+"""The layout of the tables, as data: what is created at the start, and what ``docs/tables.md`` shows."""
+
+from dataclasses import dataclass
+
+from shared.storage.records import ACCOUNT, BINDING, DIRECTORY, EVENT, GRANT, GROUP, LETTER, USER
+
+VALUE = ("version", "value")
+"""The columns of a row that holds one JSON value; a long one goes on in value_1, value_2, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """One kind of row: its keys, its columns and what it is for."""
+
+    partition: str
+    row: str
+    columns: tuple[str, ...]
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """One table."""
+
+    name: str
+    purpose: str
+    rows: tuple[RowLayout, ...]
+
+
+TABLES = (
+    TableLayout(
+        "grants",
+        "The truth. One partition a grant, changed by transactions on the ETag of its grant row.",
+        (
+            RowLayout("{grant id}", "grant", GRANT.names, "the grant; `intent` and `steps` are JSON, `steps` below 30 KB"),
+            RowLayout("{grant id}", "event|{seq:010}", EVENT.names, "audit event and outbox; insert-only; `data` is JSON"),
+            RowLayout("{grant id}", "command|{id}", VALUE, "a command that counts; its creation is its de-duplication"),
+            RowLayout("{grant id}", "consent|{sha256(state)}", VALUE, "a consent that is under way; consumed by its transition"),
+            RowLayout(
+                "{grant id}", "sealed|role_assignment", VALUE, "the administrator's sealed sign-in, deleted by the outcome"
+            ),
+            RowLayout("{grant id}", "plan|{n}", VALUE, "a plan of mail-flow changes"),
+            RowLayout("{grant id}", "snapshot|{object}|{property}", VALUE, "a former value in the tenant; insert-only"),
+            RowLayout("{grant id}", "sync|{collection}", VALUE, "where a sync goes on"),
+            RowLayout("{grant id}", "progress", VALUE, "what a running step shows to people"),
+        ),
+    ),
+    TableLayout(
+        "bindings",
+        "One tenant has at most one account; one account has one live grant for a service.",
+        (
+            RowLayout("tenant|{tenant id}", "binding", BINDING.names, "who has the tenant: reserved, then confirmed"),
+            RowLayout("account|{id}", "service|exchange-online-inline", ("version", "grant_id"), "the live grant"),
+        ),
+    ),
+    TableLayout(
+        "due",
+        "When the sweep must look at which grant. One partition, sorted by time; one live row a grant.",
+        (RowLayout("due", "{yyyyMMddTHHmmZ}|{grant id}", ("version",), "the minute is rounded up"),),
+    ),
+    TableLayout(
+        "accounts",
+        "The console's lists, sorted by name: a projection of the grants.",
+        (
+            RowLayout("all", "{casefolded name}|{account id}", ACCOUNT.names, "every account"),
+            RowLayout("state|{state}", "{casefolded name}|{account id}", ACCOUNT.names, "the accounts in one state"),
+        ),
+    ),
+    TableLayout(
+        "deadletters",
+        "Messages that could not be read or kept failing, whole.",
+        (RowLayout("{yyyyMMdd}", "{yyyyMMddTHHmmss.ffffffZ}|{id}", LETTER.names, "`body` is JSON text, in parts when long"),),
+    ),
+    TableLayout(
+        "directory",
+        "The users and groups of tenants. A sync fills a generation, spread over 16 shards; then `current` names it.",
+        (
+            RowLayout("{tenant id}", "current", DIRECTORY.names, "which generation readers read"),
+            RowLayout("{tenant id}|{generation:06}|{shard:02}", "user|{id}", USER.names, "a user; `addresses` is JSON"),
+            RowLayout("{tenant id}|{generation:06}|{shard:02}", "group|{id}", GROUP.names, "a group"),
+            RowLayout("{tenant id}|{generation:06}|{shard:02}", "address|{address}", USER.names, "the user who has the address"),
+        ),
+    ),
+)
+"""Every table, with every kind of row."""
+
+
+def markdown() -> str:
+    """Return the layout as ``docs/tables.md`` shows it."""
+    return _INTRODUCTION + "".join(map(_section, TABLES))
+
+
+def _section(table: TableLayout) -> str:
+    head = "| partition key | row key | columns | what it is |\n|---|---|---|---|\n"
+    return f"\n## `{table.name}`\n\n{table.purpose}\n\n{head}{''.join(map(_line, table.rows))}"
+
+
+def _line(row: RowLayout) -> str:
+    partition, key = (f"`{name}`".replace("|", "\\|") for name in (row.partition, row.row))
+    return f"| {partition} | {key} | {', '.join(row.columns)} | {row.purpose} |\n"
+
+
+_INTRODUCTION = """# Tables
+
+<!-- Generated from shared/storage/layout.py; `python -m shared.storage.layout` prints it and a test compares. -->
+
+Azure Table storage, one account, six tables. Grantline creates those that are missing when it starts.
+
+- Keys: `/ \\ # ? %` and control characters are percent-encoded (Table storage forbids all of these but `%`).
+- Every row carries `version`, the version of its shape. Code that meets a newer version refuses the row and says so;
+  a field that a newer release adds with a default needs no new version.
+- Moments are ISO 8601 text in UTC. Small structures are JSON text. A text that is too long for one property
+  (30,000 characters) goes on in `name_1`, `name_2`, …
+- A transaction changes one partition: at most 100 rows and 4 MiB, refused before it is sent when it is larger.
+- A transaction whose answer is lost counts as a conflict: it may have been carried out, so the grant is read again.
+"""
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

@@ -1,0 +1,52 @@
+"""The records of the tables: which dataclass is kept in which columns."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from shared.domain.grant import Event, Facts, Grant, Step
+from shared.domain.steps import STEPS
+from shared.ports import AccountRow, Binding, DeadLetter, DirectoryState, Group, User
+from shared.storage.codec import Codec, Columns, check_version, join_text, text_columns, to_json
+from shared.storage.limits import STEPS_CHARACTERS, TooLargeError, UnreadableError
+
+GRANT = Codec(Grant, frozenset({"intent", "steps"}))
+EVENT = Codec(Event, frozenset({"data"}))
+BINDING = Codec(Binding)
+ACCOUNT = Codec(AccountRow, frozenset({"directions"}))
+LETTER = Codec(DeadLetter, frozenset({"body"}))
+DIRECTORY = Codec(DirectoryState, frozenset({"counts"}))
+USER = Codec(User, frozenset({"addresses"}))
+GROUP = Codec(Group, frozenset({"kinds"}))
+VALUE_VERSION = 1
+"""The version of a row that holds one JSON value."""
+
+
+def write_grant(grant: Grant) -> Columns:
+    """Return the grant's columns. Raises TooLargeError when its steps do not fit into one property."""
+    columns = GRANT.write(grant)
+    if "steps_1" in columns or len(columns["steps"]) >= STEPS_CHARACTERS:
+        raise TooLargeError(f"the steps of grant {grant.grant_id} are longer than {STEPS_CHARACTERS} characters as JSON")
+    return columns
+
+
+def read_grant(columns: Mapping[str, Any]) -> Grant:
+    """Return the grant; a step that is younger than the row is there, as yet untouched."""
+    grant = GRANT.read(columns)
+    return replace(grant, steps={name: Step(name) for name in STEPS} | dict(grant.steps))
+
+
+def write_value(value: Facts) -> Columns:
+    """Return the columns of a row that holds one JSON value."""
+    return {"version": VALUE_VERSION, **text_columns("value", to_json(value))}
+
+
+def read_value(columns: Mapping[str, Any]) -> Facts:
+    """Return what ``write_value`` wrote. Raises UnreadableError for a newer version or another shape."""
+    check_version(columns, VALUE_VERSION, "JSON")
+    try:
+        value: Facts = json.loads(join_text(columns, "value"))
+    except (KeyError, ValueError):
+        raise UnreadableError("a row of JSON can't be read") from None
+    return value

@@ -1,0 +1,179 @@
+"""One table of Azure Table storage: points, ranges and transactions, in Grantline's errors."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.data.tables import TableEntity, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from shared.ports import ConflictError
+from shared.storage import keys
+from shared.storage.codec import Columns
+from shared.storage.errors import committing, translated
+from shared.storage.limits import OPERATION_OVERHEAD, TRANSACTION_BYTES, TRANSACTION_ROWS, MissingError, TooLargeError
+
+PAGE = 1000
+"""How many rows Table storage returns at once, at the most."""
+Operation = tuple[str, Columns, dict[str, Any]]
+"""One operation of a transaction, as the SDK takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A row as it was read."""
+
+    partition: str
+    row: str
+    columns: Columns
+    etag: str
+
+
+def entity(partition: str, row: str, columns: Columns) -> Columns:
+    """Return the columns with the keys, encoded."""
+    return {"PartitionKey": keys.encode(partition), "RowKey": keys.encode(row), **columns}
+
+
+def create(found: Columns) -> Operation:
+    """Insert a row; the transaction fails when it exists."""
+    return ("create", found, {})
+
+
+def upsert(found: Columns) -> Operation:
+    """Write a row, whether it exists or not."""
+    return ("upsert", found, {"mode": UpdateMode.REPLACE})
+
+
+def update(found: Columns, etag: str) -> Operation:
+    """Replace a row if its ETag still matches."""
+    return ("update", found, {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified})
+
+
+def delete(partition: str, row: str) -> Operation:
+    """Delete a row; the transaction fails when it does not exist."""
+    return ("delete", entity(partition, row, {}), {})
+
+
+def size(columns: Columns) -> int:
+    """Return how many bytes an operation takes in a transaction, at the most (the SDK writes JSON in ASCII)."""
+    return len(json.dumps(columns)) + OPERATION_OVERHEAD
+
+
+class Table:
+    """One table. Keys come and go as names; ``keys`` encodes them."""
+
+    def __init__(self, client: TableClient) -> None:
+        self._client = client
+
+    async def get(self, partition: str, row: str) -> Found | None:
+        """Return a row, or None."""
+        try:
+            with translated():
+                return _found(await self._client.get_entity(keys.encode(partition), keys.encode(row)))
+        except MissingError:
+            return None
+
+    async def exists(self, partition: str, row: str) -> bool:
+        """Tell whether there is such a row."""
+        try:
+            with translated():
+                await self._client.get_entity(keys.encode(partition), keys.encode(row), select="RowKey")
+        except MissingError:
+            return False
+        return True
+
+    async def between(self, partition: str, low: str, high: str, limit: int | None = None) -> list[Found]:
+        """Return the rows with ``low`` <= key < ``high`` (both encoded), in key order, at most ``limit``."""
+        query = "PartitionKey eq @partition and RowKey ge @low and RowKey lt @high"
+        parameters = {"partition": keys.encode(partition), "low": low, "high": high}
+        return await self.query(query, parameters, limit=limit)
+
+    async def query(
+        self, query: str, parameters: dict[str, str], *, limit: int | None = None, select: list[str] | None = None
+    ) -> list[Found]:
+        """Return the rows of a query in key order, of all pages, at most ``limit``."""
+        found: list[Found] = []
+        page = min(limit or PAGE, PAGE)
+        with translated():
+            async for one in self._client.query_entities(query, parameters=parameters, results_per_page=page, select=select):
+                found.append(_found(one))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def put(self, row: Columns) -> None:
+        """Write a row, whether it exists or not."""
+        with translated():
+            await self._client.upsert_entity(row, mode=UpdateMode.REPLACE)
+
+    async def insert(self, row: Columns) -> bool:
+        """Insert a row; return False, and change nothing, when it exists."""
+        try:
+            with translated():
+                await self._client.create_entity(row)
+        except ConflictError:
+            return False
+        return True
+
+    async def replace(self, row: Columns, etag: str) -> None:
+        """Replace a row. Raises ConflictError when its ETag is another one, or when no answer came."""
+        with committing():
+            await self._client.update_entity(
+                row, mode=UpdateMode.REPLACE, etag=etag, match_condition=MatchConditions.IfNotModified
+            )
+
+    async def delete(self, partition: str, row: str) -> None:
+        """Delete a row; an absent one is no error."""
+        with translated():
+            await self._client.delete_entity(keys.encode(partition), keys.encode(row))
+
+    async def transaction(self, operations: Sequence[Operation]) -> str:
+        """Carry out operations of one partition, all or none; return the ETag of the first row.
+
+        Raises ConflictError when a row is not as it was read, or when no answer came (all may be done, or none), TooLargeError
+        before anything is sent.
+        """
+        check_size(operations)
+        with committing():
+            results = await self._client.submit_transaction(operations)
+        return str(results[0]["etag"])
+
+    async def upserts(self, operations: Sequence[Operation]) -> None:
+        """Carry out a transaction that may be carried out twice. Raises TransientError when no answer came."""
+        check_size(operations)
+        with translated():
+            await self._client.submit_transaction(operations)
+
+
+async def side_by_side(work: Iterable[Coroutine[Any, Any, object]], at_once: int) -> None:
+    """Await all of ``work``, ``at_once`` at a time; the first error ends the rest, and is raised."""
+    limit = asyncio.Semaphore(at_once)
+
+    async def one(part: Coroutine[Any, Any, object]) -> None:
+        async with limit:
+            await part
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for part in work:
+                tasks.create_task(one(part))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def check_size(operations: Sequence[Operation]) -> None:
+    """Raise TooLargeError for a transaction that Table storage does not take."""
+    if len(operations) > TRANSACTION_ROWS:
+        raise TooLargeError(f"a transaction of {len(operations)} rows; Table storage takes {TRANSACTION_ROWS}")
+    total = sum(size(columns) for _, columns, _ in operations)
+    if total > TRANSACTION_BYTES:
+        raise TooLargeError(f"a transaction of {total} bytes; Table storage takes {TRANSACTION_BYTES}")
+
+
+def _found(one: TableEntity) -> Found:
+    columns = dict(one)
+    partition, row = columns.pop("PartitionKey"), columns.pop("RowKey")
+    return Found(keys.decode(partition), keys.decode(row), columns, str(one.metadata["etag"]))
