@@ -3,10 +3,10 @@
 import ipaddress
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from shared.domain.problems import GrantlineError
 
@@ -36,10 +36,13 @@ def _guid(value: str) -> str:
 
 
 def _networks(value: str) -> str:
-    for part in value.split(","):
-        network = ipaddress.ip_network(part.strip())
-        if network.version != 4 or not 24 <= network.prefixlen <= 32:
-            raise ValueError(f"{part.strip()}: egress ranges are IPv4, /24 to /32")
+    for part in _split(value):
+        try:
+            is_range = ipaddress.IPv4Network(part).prefixlen >= 24
+        except ValueError:
+            is_range = False
+        if not is_range:
+            raise ValueError("egress ranges are IPv4 networks, /24 to /32, separated by commas")
     return value
 
 
@@ -124,34 +127,6 @@ class Settings(BaseModel):
     )
     site_name: str = Field("", description="Set by App Service: WEBSITE_SITE_NAME.")
 
-    @model_validator(mode="after")
-    def _hosts_are_known(self) -> Self:
-        if self.storage_connection is None and not (self.storage_queue_url and self.storage_table_url):
-            raise ValueError("AzureWebJobsStorage is missing: a connection string, or AzureWebJobsStorage__accountName")
-        return self
-
-    @model_validator(mode="after")
-    def _egress_tells_directions_apart(self) -> Self:
-        """Mail that returns from one direction must never look like the other's (real-tenants.md 1)."""
-        for inbound in self.inbound_egress:
-            for outbound in self.outbound_egress:
-                if ipaddress.ip_network(inbound).overlaps(ipaddress.ip_network(outbound)):
-                    raise ValueError(f"scanner egress of the two directions overlaps: {inbound} and {outbound}")
-        return self
-
-    @model_validator(mode="after")
-    def _credentials_are_complete(self) -> Self:
-        secrets = (self.mail_flow_client_secret, self.directory_client_secret, self.role_helper_client_secret)
-        if self.managed_identity_client_id is None and None in secrets:
-            raise ValueError("GRANTLINE_MANAGED_IDENTITY_CLIENT_ID is needed where an application has no client secret")
-        return self
-
-    @model_validator(mode="after")
-    def _development_stays_local(self) -> Self:
-        if self.development_identity and (self.site_name or self.sign_in_on):
-            raise ValueError("GRANTLINE_DEVELOPMENT_IDENTITY must not be set where App Service runs the app")
-        return self
-
     @property
     def inbound_egress(self) -> tuple[str, ...]:
         """The ranges that inbound mail returns from."""
@@ -195,10 +170,54 @@ def load(environment: Mapping[str, str]) -> Settings:
     if account:
         values.setdefault("storage_queue_url", f"https://{account}.queue.core.windows.net")
         values.setdefault("storage_table_url", f"https://{account}.table.core.windows.net")
+    faults = [fault for check in CHECKS if (fault := check(values))]
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_fault(entry) for entry in error.errors(include_input=False, include_url=False))) from None
+        faults = [*map(_fault, error.errors(include_input=False, include_url=False)), *faults]
+    if faults:
+        raise SettingsError("\n".join(faults)) from None
+    return settings
+
+
+def _storage(values: Mapping[str, str]) -> str:
+    is_there = values.get("storage_connection") or (values.get("storage_queue_url") and values.get("storage_table_url"))
+    return "" if is_there else "AzureWebJobsStorage: is missing; a connection string, or AzureWebJobsStorage__accountName"
+
+
+def _egress(values: Mapping[str, str]) -> str:
+    """Mail that returns from one direction must never look like the other's (real-tenants.md 1)."""
+    for inbound in _networks_in(values.get("scanner_inbound_egress", "")):
+        for outbound in _networks_in(values.get("scanner_outbound_egress", "")):
+            if inbound.overlaps(outbound):
+                return f"GRANTLINE_SCANNER_OUTBOUND_EGRESS: {outbound} overlaps {inbound} of the inbound egress"
+    return ""
+
+
+def _networks_in(value: str) -> list[ipaddress.IPv4Network]:
+    """Return the networks of a list that can be read; the others are faults of their own setting."""
+    try:
+        return [ipaddress.IPv4Network(part) for part in _split(value)]
+    except ValueError:
+        return []
+
+
+def _credentials(values: Mapping[str, str]) -> str:
+    lacking = [name for name in Settings.model_fields if name.endswith("_client_secret") and name not in values]
+    if not lacking or "managed_identity_client_id" in values:
+        return ""
+    names = ", ".join(setting_name(name) for name in lacking)
+    return f"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID: is needed, or a client secret for each application (missing: {names})"
+
+
+def _development(values: Mapping[str, str]) -> str:
+    if "development_identity" in values and ("site_name" in values or "sign_in_on" in values):
+        return "GRANTLINE_DEVELOPMENT_IDENTITY: must not be set where App Service runs the app"
+    return ""
+
+
+CHECKS: tuple[Callable[[Mapping[str, str]], str], ...] = (_storage, _egress, _credentials, _development)
+"""What the settings must be together; each returns its fault as a line, or nothing."""
 
 
 def _fault(entry: Mapping[str, object]) -> str:

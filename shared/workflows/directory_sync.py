@@ -1,7 +1,7 @@
 """The directory sync: domains, users and groups, page by page into a new generation that readers see when it is whole.
 
-Each slice commits its cursor in its outcome's transaction; a crash repeats at most the pages of one slice, and writing a page twice
-is no error. Users come as pages of up to 999 (https://learn.microsoft.com/graph/api/user-list).
+Each slice commits its cursor in its outcome's transaction; a crash repeats at most the pages of one slice, and writing a page
+twice is no error. Users come as pages of up to 999 (https://learn.microsoft.com/graph/api/user-list).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +13,7 @@ from shared import failures
 from shared.domain import schedule
 from shared.domain.grant import Row
 from shared.domain.outcomes import Done, Outcome, Progress
-from shared.ports import Directory, DirectoryState, TransientError
+from shared.ports import DIRECTORY_SHARDS, Directory, DirectoryState, TransientError
 from shared.workflows.run import Run
 
 CURSOR_ROW = "sync|directory"
@@ -88,7 +88,7 @@ READERS: Mapping[str, Reader] = {"users": _read_users, "groups": _read_groups}
 
 async def _finish(run: Run, cursor: Cursor) -> Outcome:
     counts = {"users": cursor.users, "groups": cursor.groups, "domains": len(cursor.domains)}
-    state = DirectoryState(cursor.generation, SHARDS, counts, run.clock())
+    state = DirectoryState(cursor.generation, DIRECTORY_SHARDS, counts, run.clock())
     await run.clients.directory.publish(run.grant.tenant_id, state)
     facts = {**_counts(cursor), "tenant_name": cursor.tenant_name, "domains": list(cursor.domains)}
     return Done(facts=facts, deletes=(CURSOR_ROW,))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.app_settings import APP_SETTINGS
+
 PROJECT = Path(__file__).parents[2]
 SOURCES = [
     path
@@ -122,30 +124,9 @@ def test_heavy_clients_are_loaded_late() -> None:
 
     heavy = ["msgraph", "msal", "azure.identity", "azure.storage.queue", "azure.data.tables", "jinja2"]
     script = f"import function_app, sys; print([name for name in {heavy!r} if name in sys.modules])"
-    environment = {**_settings(), "PATH": "/usr/bin:/bin"}
+    environment = {**APP_SETTINGS, "PATH": "/usr/bin:/bin"}
     answer = subprocess.run(  # noqa: S603 - this interpreter, this project
         [sys.executable, "-c", script], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
     )
 
     assert answer.stdout.strip() == "[]"
-
-
-def _settings() -> dict[str, str]:
-    from base64 import urlsafe_b64encode  # noqa: PLC0415
-
-    guid = "00000000-0000-4000-8000-00000000000{}"
-    return {
-        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-        "GRANTLINE_PUBLIC_URL": "https://console.example.com",
-        **{
-            f"GRANTLINE_{name}_CLIENT_{key}": value
-            for number, name in enumerate(("MAIL_FLOW", "DIRECTORY", "ROLE_HELPER"))
-            for key, value in (("ID", guid.format(number)), ("SECRET", "made up"))
-        },
-        "GRANTLINE_SEALING_KEY": urlsafe_b64encode(bytes(32)).decode(),
-        "GRANTLINE_SCANNER_INBOUND_HOST": "inbound.scanner.example.net",
-        "GRANTLINE_SCANNER_OUTBOUND_HOST": "outbound.scanner.example.net",
-        "GRANTLINE_SCANNER_INBOUND_EGRESS": "192.0.2.0/24",
-        "GRANTLINE_SCANNER_OUTBOUND_EGRESS": "198.51.100.0/24",
-        "GRANTLINE_SCANNER_CERTIFICATE_ZONE": "relay.scanner.example.net",
-    }

@@ -1,0 +1,25 @@
+"""Which workflow does which step."""
+
+from collections.abc import Mapping
+
+from shared.domain.steps import StepName
+from shared.workflows.consents import directory_consent, mail_flow_consent
+from shared.workflows.directory_sync import directory_sync
+from shared.workflows.mail_flow import mail_flow
+from shared.workflows.policy_activation import policy_activation
+from shared.workflows.preflight import preflight
+from shared.workflows.role_assignment import role_assignment
+from shared.workflows.run import Workflow
+from shared.workflows.verification import verification
+
+WORKFLOWS: Mapping[StepName, Workflow] = {
+    StepName.MAIL_FLOW_CONSENT: mail_flow_consent,
+    StepName.ROLE_ASSIGNMENT: role_assignment,
+    StepName.DIRECTORY_CONSENT: directory_consent,
+    StepName.DIRECTORY_SYNC: directory_sync,
+    StepName.PREFLIGHT: preflight,
+    StepName.MAIL_FLOW: mail_flow,
+    StepName.VERIFICATION: verification,
+    StepName.POLICY_ACTIVATION: policy_activation,
+}
+"""One workflow for every step."""

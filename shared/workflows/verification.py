@@ -1,0 +1,105 @@
+"""Verification: every fact that the grant stands on, read back from Microsoft and never from our own rows.
+
+A fact that is missing may be a stale read: it is waited for, then the step that owns it is done again, three times, then a person
+must look. Which step owns which fact is data.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shared.domain import schedule
+from shared.domain.outcomes import Done, Outcome, Reopen
+from shared.domain.problems import ProblemError, problem
+from shared.domain.steps import StepName
+from shared.mailflow.facts import missing_facts
+from shared.mailflow.preflight import CONTENT_FILTERS
+from shared.ports import NotYetError
+from shared.workflows.role_assignment import missing_cmdlets
+from shared.workflows.run import Run
+from shared.workflows.tenant import OBJECT_READS, look
+
+PATIENCE = timedelta(minutes=10)
+"""How long a missing fact is taken for a stale read."""
+FIRST_LOOK, LONGEST = timedelta(seconds=5), timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFact:
+    """One fact that does not hold, in words, and the step that owns it."""
+
+    words: str
+    step: StepName
+
+
+Check = Callable[[Run], Awaitable[list[MissingFact]]]
+
+
+async def verification(run: Run) -> Outcome:
+    """Check every fact; the first group that lacks one is named, for what stands on it can't be read."""
+    for name, check in CHECKS.items():
+        missing = await check(run)
+        if missing:
+            return _not_as_left(run, name, missing)
+    return Done(facts={"checked": list(CHECKS)})
+
+
+def _not_as_left(run: Run, name: str, missing: list[MissingFact]) -> Outcome:
+    words = "; ".join(fact.words for fact in missing)
+    found = problem("fact_missing", cause=f"Not as Grantline left it ({name}): {words}")
+    return run.wait(
+        schedule.backoff(run.step.attempts + 1, FIRST_LOOK, LONGEST),
+        f"Not as Grantline left it, looking again: {words}",
+        give_up=PATIENCE,
+        then=Reopen(step=missing[0].step, why=words, problem=found),
+        missing=[fact.words for fact in missing],
+    )
+
+
+async def _consents(run: Run) -> list[MissingFact]:
+    """Both applications' own tokens carry their permissions."""
+    steps = {"mail_flow": StepName.MAIL_FLOW_CONSENT, "directory": StepName.DIRECTORY_CONSENT}
+    identity = run.clients.microsoft.identity
+    missing: list[MissingFact] = []
+    for application, step in steps.items():
+        try:
+            token = await identity.application_token(application, run.grant.tenant_id)
+        except (NotYetError, ProblemError) as error:
+            missing.append(MissingFact(f"the consent of the {application} application: {error}", step))
+            continue
+        lost = identity.required_permissions(application) - token.permissions
+        missing += [MissingFact(f"the {application} application's permission {name}", step) for name in sorted(lost)]
+    return missing
+
+
+async def _role(run: Run) -> list[MissingFact]:
+    """The role still has its effect."""
+    missing = await missing_cmdlets(run)
+    return [MissingFact(f"the Exchange Administrator role: {missing}", StepName.ROLE_ASSIGNMENT)] if missing else []
+
+
+async def _mail_flow(run: Run) -> list[MissingFact]:
+    """Every object with its settings and its place, and the settings that preflight asked for."""
+    exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
+    view = await look(run, exchange, cmdlets=OBJECT_READS | {CONTENT_FILTERS})
+    return [MissingFact(str(found), found.step) for found in missing_facts(view.request, view.tenant)]
+
+
+async def _directory(run: Run) -> list[MissingFact]:
+    """The synced directory is the tenant's: same organization, same verified domains, and readers have it."""
+    directory = run.clients.microsoft.directory(run.grant.tenant_id)
+    current = await run.clients.directory.current(run.grant.tenant_id)
+    if current is None:
+        return [MissingFact("the synced directory is gone", StepName.DIRECTORY_SYNC)]
+    synced = set(run.grant.steps[StepName.DIRECTORY_SYNC].facts.get("domains", ()))
+    verified = {domain.name for domain in await directory.domains() if domain.is_verified}
+    return [
+        MissingFact(
+            f"the domain {name} was {'removed from' if name in synced else 'added to'} the tenant", StepName.DIRECTORY_SYNC
+        )
+        for name in sorted(synced ^ verified)
+    ]
+
+
+CHECKS: Mapping[str, Check] = {"consents": _consents, "role": _role, "mail flow": _mail_flow, "directory": _directory}
+"""Every group of facts, in the order in which one stands on another."""

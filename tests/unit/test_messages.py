@@ -1,0 +1,122 @@
+"""Queue messages: what is read, what is refused, and that the documents say the same."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.grant import Direction, Nudge, ScopeKind
+from shared.domain.schedule import parse
+from shared.domain.steps import StepName
+from shared.messages import MessageError, NudgeMessage, RetryStep, StartGrant, encode_nudge, read
+from tools import documents
+
+GRANT = "9b0e0b52-7d0a-4a35-8f1e-0d3c7c6a7a11"
+START = {
+    "version": 1,
+    "type": "grant.start",
+    "command_id": "c-1",
+    "account_id": "contoso",
+    "account_name": "Contoso",
+    "requested_by": "operator@vendor.example",
+}
+
+
+@pytest.mark.parametrize("step", StepName)
+def test_a_nudge_is_read_as_it_was_written(step: StepName) -> None:
+    """What the engine sends is what the inbox reads."""
+    nudge = Nudge(GRANT, step, parse("2026-11-23T12:00:00Z"), "sweep")
+    message = read(encode_nudge(nudge))
+
+    assert message == NudgeMessage(grant_id=GRANT, step=step, cause="sweep")
+
+
+def test_commands_are_read() -> None:
+    """Both commands, with what they leave out filled in."""
+    start = read(json.dumps(START))
+    retry = read(
+        json.dumps(
+            {**dict.fromkeys(("command_id", "requested_by"), "x"), "type": "step.retry", "grant_id": GRANT, "step": "preflight"}
+        )
+    )
+
+    assert isinstance(start, StartGrant)
+    intent = start.to_intent(("standard", "strict"))
+    assert (intent.directions, intent.scope.kind, intent.policy) == (
+        (Direction.INBOUND, Direction.OUTBOUND),
+        ScopeKind.ALL_DOMAINS,
+        "standard",
+    )
+    assert isinstance(retry, RetryStep)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"type": "grant.destroy"}, "grant.destroy"),
+        ({"account_id": "a/b"}, "account_id"),
+        ({"account_id": None}, "account_id"),
+        ({"surprise": 1}, "surprise"),
+        ({"directions": []}, "directions"),
+        ({"scope": {"kind": "domains", "domains": ["not a domain"]}}, "domains"),
+    ],
+)
+def test_a_wrong_message_is_refused_with_its_reason(change: dict[str, object], words: str) -> None:
+    """The reason names the field, for the dead letter."""
+    with pytest.raises(MessageError) as caught:
+        read(json.dumps({**START, **change}))
+
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("scope", [{"kind": "domains"}, {"kind": "group"}, {"kind": "all_domains", "group": "g@contoso.com"}])
+def test_a_scope_says_what_its_kind_needs(scope: dict[str, object]) -> None:
+    """Domains for domains, a group for a group, neither for all."""
+    start = read(json.dumps({**START, "scope": scope}))
+
+    assert isinstance(start, StartGrant)
+    with pytest.raises(MessageError):
+        start.to_intent(("standard",))
+
+
+def test_a_policy_must_be_offered() -> None:
+    """A policy that is not among the settings' is refused by name."""
+    start = read(json.dumps({**START, "policy": "lax"}))
+
+    assert isinstance(start, StartGrant)
+    with pytest.raises(MessageError, match="lax"):
+        start.to_intent(("standard",))
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300))
+def test_any_body_is_read_or_refused(body: bytes | str) -> None:
+    """No body whatever makes the reader fail in another way than by a reason."""
+    with pytest.raises(MessageError) as caught:
+        read(body)
+
+    assert str(caught.value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["version", "type", "grant_id", "step", "cause"]) | st.text(), inner)
+        ),
+        max_leaves=10,
+    )
+)
+def test_any_json_is_read_or_refused(content: object) -> None:
+    """The same for any JSON."""
+    with pytest.raises(MessageError):
+        read(json.dumps(content))
+
+
+def test_the_documents_say_what_the_code_says() -> None:
+    """docs/messages.md, docs/steps.md and the README's settings are what `make docs` would write."""
+    stale = [path.name for path, text in documents.documents().items() if path.read_text() != text]
+
+    assert stale == []
