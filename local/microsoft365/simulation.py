@@ -14,7 +14,9 @@ Who provides what:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -49,6 +51,10 @@ class Simulation:
     contract: ContractChecker | None = None
     url: str = ""
     """Where it listens, without a slash at the end; known once it does."""
+    ca_file: Path = Path()
+    """Certificate of the throw-away authority, PEM."""
+    on_reset: list[Callable[[], None]] = field(default_factory=list)
+    """Called by the control interface's reset, for what lives outside the store."""
 
     def tenant_for(self, request: web.Request, tenant_id: str) -> Tenant:
         """The tenant for a reading request: as it is, or as it was where a fault says so. Raises KeyError."""

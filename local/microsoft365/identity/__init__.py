@@ -1,0 +1,39 @@
+"""The simulated identity platform: sign-in, consent, tokens and what describes them."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from local.microsoft365.identity import metadata
+from local.microsoft365.identity.adminconsent import AdminConsentEndpoint
+from local.microsoft365.identity.authorize import AuthorizeEndpoint
+from local.microsoft365.identity.sessions import Codes, Sessions
+from local.microsoft365.identity.signin import Browser
+from local.microsoft365.identity.token import TokenEndpoint
+from local.microsoft365.simulation import Simulation
+
+
+def routes(simulation: Simulation) -> list[web.RouteDef]:
+    """The routes of the identity platform."""
+    browser = Browser(simulation, Sessions(), Codes())
+    simulation.on_reset.extend((browser.sessions.clear, browser.codes.clear))
+    authorize = AuthorizeEndpoint(browser)
+    pages: dict[str, Handler] = {
+        "/{tenant}/oauth2/v2.0/authorize": authorize,
+        "/{tenant}/adminconsent": AdminConsentEndpoint(browser, 1),
+        "/{tenant}/v2.0/adminconsent": AdminConsentEndpoint(browser, 2),
+    }
+
+    async def sign_out(request: web.Request) -> web.Response:
+        """End the browser's session; the page says so."""
+        visit = await browser.visit(request)
+        browser.sessions.sign_out(visit.session_id)
+        return browser.page(visit, "signed_out.html")
+
+    return [
+        *metadata.routes(simulation),
+        *(web.route(method, path, handler) for path, handler in pages.items() for method in ("GET", "POST")),
+        web.post("/{tenant}/oauth2/v2.0/token", TokenEndpoint(simulation, browser.codes)),
+        web.get("/{tenant}/oauth2/v2.0/logout", sign_out),
+    ]
