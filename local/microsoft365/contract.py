@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 REPORT_VARIABLE = "GRANTLINE_CONTRACT_REPORT"
 DESCRIPTION_FILE = "graph-v1.0-slice.json"
@@ -297,7 +297,7 @@ class Contract:
         }
 
     @property
-    def middleware(self) -> Callable[[web.Request, Handler], Any]:
+    def middleware(self) -> Middleware:
         """The middleware: it changes no request and no answer."""
 
         @web.middleware

@@ -144,9 +144,10 @@ def create_assignment(context: Context) -> Answer:
     if role_id not in set(Role):
         raise not_found(role_id)
     _check_principal(context, principal_id)
-    identifier = assignment_id(role_id, principal_id)
-    if identifier in context.tenant.role_assignments:
+    held = {(item.role_definition_id, item.principal_id) for item in context.tenant.role_assignments.values()}
+    if (role_id, principal_id) in held:
         raise bad_request(_CONFLICT)
+    identifier = assignment_id(role_id, principal_id)
     spread = context.now + timedelta(seconds=context.settings.role_delay)
     assignment = RoleAssignment(identifier, role_id, principal_id, context.now, spread)
     context.tenant.role_assignments[identifier] = assignment
