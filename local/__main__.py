@@ -14,12 +14,10 @@ from local import demo
 from local.azurite import AzuriteError
 from local.browser import BrowserError
 from local.show import LiveGrant, print_receipt
-from local.stack import PROJECT, Options, Stack, StackError, up
+from local.stack import ACCOUNT_ID, PROJECT, Options, Stack, StackError, up
 
-ACCOUNT = {"account_id": "contoso", "account_name": "Contoso"}
-"""The account that a local console begins with."""
-DEMO_TENANT = ("--consent-delay", "2", "--role-delay", "5", "--throttle-once", "2")
-"""The demo's tenant: a consent that takes 2 s to spread, a role that takes 5 s, one 429 with Retry-After 2."""
+DEMO_TENANT = ("--consent-delay", "2", "--role-delay", "5")
+"""The demo's tenant: a consent that takes 2 s to spread, a role that takes 5 s."""
 STEP_NAMES = (
     "mail_flow_consent",
     "role_assignment",
@@ -79,7 +77,7 @@ def _tell_ready(stack: Stack, *, as_json: bool) -> None:
             "tenant": stack.tenant["url"],
             "ca_file": stack.tenant["ca_file"],
             "storage": stack.storage.connection_string,
-            "account": ACCOUNT["account_id"],
+            "account": ACCOUNT_ID,
             "pids": stack.pids,
         }
         print(json.dumps(facts), flush=True)

@@ -1,7 +1,7 @@
 """Azurite, Microsoft's storage emulator, as a child process: queues and tables with the real services' protocol.
 
-It comes from npm, pinned by ``local/azurite/package-lock.json``. One process serves all services: measured here, ``azurite`` starts
-in 0.8 s with 119 MB, while ``azurite-queue`` and ``azurite-table`` apart take as long, 178 MB, and the latter doesn't tell its port.
+It comes from npm, pinned by ``local/azurite/package-lock.json``. One process serves all services: measured, ``azurite`` starts in
+0.8 s with 119 MB; ``azurite-queue`` and ``azurite-table`` take as long and 178 MB, and the latter doesn't tell its port.
 """
 
 import asyncio
@@ -74,8 +74,6 @@ async def start(location: Path | None = None, *, home: Path = HOME) -> Azurite:
     Without a location the data is kept in memory. Raise AzuriteError when it can't be started.
     """
     node = installed(home)
-    if location is not None:
-        location.mkdir(parents=True, exist_ok=True)
     kept_in = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
     key = b64encode(secrets.token_bytes(64)).decode()
     process = await asyncio.create_subprocess_exec(

@@ -24,6 +24,9 @@ WALK_PAGES = 8
 SLOW_MILLISECONDS = 700
 """How slow the tenant answers while the demo waits for a step to kill the host in, so that the step is surely seen running."""
 
+THROTTLED = {"match": {"path": "/v1.0/users"}, "times": 1, "status": 429, "headers": {"Retry-After": "2"}}
+"""One request for users that Microsoft throttles, so that such a wait is seen."""
+
 Show = Callable[[Mapping[str, Any]], None]
 
 
@@ -43,6 +46,7 @@ class Plan:
 async def run(stack: Stack, plan: Plan, show: Show) -> dict[str, Any]:
     """Grant the tenant's access and return the receipt. Raises DemoError or BrowserError."""
     async with Browser(stack.tenant["ca_file"]) as browser, _control(stack) as control:
+        await control.post("/_control/faults", json=THROTTLED)
         if plan.kill_host_at:
             await control.post("/_control/settings", json={"latency_ms": SLOW_MILLISECONDS})
         grant_url = await _start(browser, stack)

@@ -18,6 +18,8 @@ from typing import Any
 
 from local import azurite
 
+ACCOUNT_ID, ACCOUNT_NAME = "contoso", "Contoso"
+"""The account that a local console begins with."""
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -111,7 +113,7 @@ async def up(options: Options) -> Stack:
     stack = Stack(options, storage.result(), facts, console, environment, process)
     _keep(options.data, {**kept, "console_port": int(console.rsplit(":", 1)[1]), "tenant_port": tenant_port})
     try:
-        await stack.start_host()
+        await asyncio.gather(stack.start_host(), _seed_account(environment))
     except BaseException:
         await stack.stop()
         raise
@@ -178,6 +180,17 @@ def _keep(data: Path, content: Mapping[str, Any]) -> None:
     path = data / "up.json"
     path.touch(mode=0o600)
     path.write_text(json.dumps(content))
+
+
+async def _seed_account(environment: Mapping[str, str]) -> None:
+    """Put the customer's account into the console's list, unless a former start has."""
+    from shared import container, settings  # noqa: PLC0415 - loads the Azure SDKs
+
+    built = await container.build(settings.load(environment))
+    try:
+        await built.list_account(ACCOUNT_ID, ACCOUNT_NAME)
+    finally:
+        await built.close()
 
 
 async def _start(command: list[str], environment: Mapping[str, str]) -> tuple[Process, dict[str, Any]]:

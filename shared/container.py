@@ -17,13 +17,17 @@ from shared.domain.grant import Facts, Grant, Row, Step
 from shared.engine import Engine
 from shared.inbox import Inbox
 from shared.microsoft import open_microsoft
-from shared.ports import Clock, GrantStore, Microsoft, Nudges
+from shared.ports import AccountRow, Clock, GrantStore, Microsoft, Nudges
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from shared.web.redirects import ConsentFlow
 from shared.web.site import Site
 from shared.workflows.run import Clients, Run
 from shared.workflows.table import WORKFLOWS
+
+
+NOT_GRANTED = "not_granted"
+"""The state, in the console's list, of an account that has no grant."""
 
 
 def utc_now() -> datetime:
@@ -76,6 +80,11 @@ class Container:
     engine: Engine
     inbox: Inbox
     site: Site
+
+    async def list_account(self, account_id: str, account_name: str) -> None:
+        """Put an account without a grant into the console's list; one that has a grant stays as it is."""
+        if await self.storage.bindings.live_grant(account_id) is None:
+            await self.storage.accounts.put(AccountRow(account_id, account_name, "", NOT_GRANTED, (), None, None, None))
 
     async def close(self) -> None:
         """Close every connection."""
