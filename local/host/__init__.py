@@ -4,6 +4,6 @@ docs/host.md says, statement by statement, what is the same, what differs and wh
 """
 
 from local.host.configuration import ConfigurationError
-from local.host.host import Host
+from local.host.host import Host, HostOptions
 
-__all__ = ["ConfigurationError", "Host"]
+__all__ = ["ConfigurationError", "Host", "HostOptions"]

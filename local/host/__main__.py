@@ -15,7 +15,7 @@ from pathlib import Path
 
 from local.host.configuration import ConfigurationError, read_json_object, settings_of_file
 from local.host.functions import import_app
-from local.host.host import GRACE_SECONDS, Host
+from local.host.host import GRACE_SECONDS, Host, HostOptions
 
 PARENT_LOOK_SECONDS = 0.5
 
@@ -48,8 +48,10 @@ def _is_alive(pid: int) -> bool:
 async def _until_gone(pid: int) -> None:
     """Return when the process is gone. A dead parent also shows by our being adopted, even while nobody has reaped it."""
     was_parent = os.getppid() == pid
-    while _is_alive(pid) and (os.getppid() == pid or not was_parent):
+    while True:
         await asyncio.sleep(PARENT_LOOK_SECONDS)
+        if not _is_alive(pid) or (was_parent and os.getppid() != pid):
+            return
 
 
 async def _until_told(parent_pid: int | None) -> None:
@@ -67,18 +69,16 @@ async def _until_told(parent_pid: int | None) -> None:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    # The worker imports the app inside its running loop; an app that can't bear that must fail here too.
-    app = import_app(options.app.resolve())
-    host = Host(
-        app,
+    # Everything inside the running loop, as in the real worker: an app that can't bear that must fail here too.
+    set_up = HostOptions(
+        data=options.data,
         host_json=read_json_object(options.app / "host.json"),
         environment=os.environ,
-        data=options.data,
-        port=options.port,
         directory=options.app.resolve(),
+        port=options.port,
         grace=options.grace,
     )
-    async with host:
+    async with Host(import_app(set_up.directory), set_up) as host:
         ready = {**host.describe(), "pid": os.getpid()}
         print(json.dumps(ready) if options.json else f"The functions host is ready: {host.url}", flush=True)
         await _until_told(options.parent_pid)
@@ -120,4 +120,7 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # Not sys.exit: it would wait for the thread of a function that has outlived its grace.
+    os._exit(code)

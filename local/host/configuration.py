@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # .NET's TimeSpan as text: "00:00:30", "1.02:03:04" (a day first), "00:00:00.5".
-_TIME_SPAN = re.compile(
-    r"(?:(?P<days>\d+)\.)?(?P<hours>\d{1,2}):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d(?:\.\d{1,7})?))?"
-)
+_TIME_SPAN = re.compile(r"(?:(?P<days>\d+)\.)?(?P<hours>\d{1,2}):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d(?:\.\d{1,7})?))?")
 _SETTING_REFERENCE = re.compile(r"%([^%]+)%")
 UNBOUNDED = timedelta.max
 

@@ -1,7 +1,7 @@
 """Azure Functions Core Tools (``func``), Microsoft's own local host, where it is installed.
 
-Command and options: Microsoft, "Azure Functions Core Tools reference" (``func start``). Its HTTP authorization is off: Core Tools do
-not check keys on a developer's machine.
+Command and options: Microsoft, "Azure Functions Core Tools reference" (``func start``). On a developer's machine Core Tools
+check no keys.
 """
 
 import shutil

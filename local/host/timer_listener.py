@@ -60,12 +60,15 @@ class ScheduleMonitor:
             return None
 
     def write(self, function_name: str, status: ScheduleStatus) -> None:
-        """Keep the status; a reader sees the old one or the new one, never a part."""
+        """Keep the status; a reader sees the old one or the new one, never a part. A full disk doesn't stop the schedule."""
         path = self._path(function_name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
-        unfinished.write_text(json.dumps(status.as_json()), encoding="utf-8")
-        unfinished.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(json.dumps(status.as_json()), encoding="utf-8")
+            unfinished.replace(path)
+        except OSError as error:
+            logger.warning("timer %s: its status can't be kept: %s", function_name, error)
 
     def _path(self, function_name: str) -> Path:
         return self._directory / function_name / "status"
@@ -161,7 +164,8 @@ class TimerListener:
         expected = self._schedule.next(reference)
         if expected == stored.next:
             return stored
-        return replace(stored, last=NEVER, next=max(expected, self._schedule.next(now)), last_updated=reference)
+        ahead = expected if expected >= now else self._schedule.next(now)
+        return replace(stored, last=NEVER, next=ahead, last_updated=reference)
 
     async def _invoke(self, status: ScheduleStatus, *, is_past_due: bool, scheduled: bool) -> ScheduleStatus:
         invoked_at = self._clock.now()

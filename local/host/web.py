@@ -1,10 +1,10 @@
 """The HTTP side of the host: HTTP triggers by route and key, and the host's own ``/admin`` endpoints.
 
-Behaviour: azure-functions-host ``GrpcMessageConversionExtensions.cs`` (what the worker is given), ``FunctionInvocationMiddleware.cs``
-(401, 404 and 500 without a body), ``HostController.cs`` and ``FunctionsController.cs`` (``/admin``).
+Behaviour: azure-functions-host ``GrpcMessageConversionExtensions.cs`` (what the worker is given),
+``FunctionInvocationMiddleware.cs`` (401, 404 and 500 without a body), ``HostController.cs`` and ``FunctionsController.cs``
+(``/admin``).
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,8 +161,7 @@ class WebSide:
             return web.Response(status=401)
         value = await request_datum(request, parameters)
         try:
-            # A caller that hangs up doesn't stop the function: the worker can't be told to cancel.
-            written = await asyncio.shield(asyncio.ensure_future(self._invoke(function, value, {})))
+            written = await self._invoke(function, value, {})
         except InvocationError:
             return web.Response(status=500)
         return _response(written)
