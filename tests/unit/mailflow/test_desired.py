@@ -1,0 +1,196 @@
+"""The objects are what real tenants need (real-tenants.md 1 to 7)."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from shared.domain.grant import Direction, Scope, ScopeKind
+from shared.mailflow.desired import (
+    MAXIMUM_NAME,
+    DesiredObject,
+    Request,
+    Routing,
+    certificate_name,
+    desired_objects,
+    scoped_domains,
+    standing,
+)
+from shared.mailflow.kinds import Kind
+from shared.mailflow.verdict import verdict_secret
+from shared.settings import load
+from tests.unit.mailflow.requests import CALM, ENVIRONMENT, GRANT_ID, REQUESTS, SETTINGS, request
+
+GROUP_SCOPE = Scope(ScopeKind.GROUP, group="everybody@contoso.com")
+
+
+def _object(wanted: Request, what: str) -> DesiredObject:
+    return next(item for item in desired_objects(wanted) if item.name == f"Grantline Inline {what}")
+
+
+@CALM
+@given(REQUESTS)
+def test_names_are_short_enough_and_differ(wanted: Request) -> None:
+    """Every name begins with the product's, has at most 64 characters for the longest product name, and is there once."""
+    settings = load({**ENVIRONMENT, "GRANTLINE_PRODUCT_NAME": "P" * 24})
+    names = [item.name for item in desired_objects(replace(wanted, settings=settings))]
+
+    assert all(name.startswith("P" * 24 + " Inline ") and len(name) <= MAXIMUM_NAME for name in names)
+    assert len({name.casefold() for name in names}) == len(names)
+
+
+@CALM
+@given(REQUESTS)
+def test_routing_rules_have_one_exception_and_lose_nothing(wanted: Request) -> None:
+    """A routing rule excepts its direction's return addresses alone, ends the pass, defers on errors, and is off until the end."""
+    egress = {"Inbound": ["192.0.2.0/25", "192.0.2.200"], "Outbound": ["198.51.100.0/24"]}
+    rules = [item for item in desired_objects(wanted) if item.routes]
+
+    assert len(rules) == len(wanted.intent.directions)
+    for rule in rules:
+        direction = rule.name.split()[2]
+        exceptions = {name: value for name, value in rule.parameters.items() if name.startswith("ExceptIf")}
+        assert exceptions == {"ExceptIfSenderIpRanges": egress[direction]}
+        assert rule.parameters["StopRuleProcessing"] is True
+        assert rule.parameters["RuleErrorAction"] == "Defer"
+        assert rule.parameters["RouteMessageOutboundConnector"] == f"Grantline Inline {direction} Routing Connector"
+        assert rule.parameters["Enabled"] is (wanted.routing is Routing.ON)
+        assert "FromScope" not in rule.parameters
+
+
+@CALM
+@given(REQUESTS)
+def test_no_connector_shuts_others_out(wanted: Request) -> None:
+    """No connector restricts senders, trusts cloud headers or is used without a rule; outbound ones check the certificate."""
+    for item in desired_objects(wanted):
+        if item.kind in (Kind.INBOUND_CONNECTOR, Kind.OUTBOUND_CONNECTOR):
+            assert item.parameters["CloudServicesMailEnabled"] is False
+        if item.kind is Kind.INBOUND_CONNECTOR:
+            assert not item.parameters.get("RestrictDomainsToIPAddresses")
+            assert not item.parameters.get("RestrictDomainsToCertificate")
+        if item.kind is Kind.OUTBOUND_CONNECTOR:
+            assert item.parameters["IsTransportRuleScoped"] is True
+            assert item.parameters["UseMXRecord"] is False
+            assert item.parameters["TlsSettings"] == "DomainValidation"
+            assert item.parameters["SmartHosts"] == [item.parameters["TlsDomain"]]
+
+
+@CALM
+@given(REQUESTS)
+def test_the_return_path_is_made_first(wanted: Request) -> None:
+    """Return connectors come before the way to the scanner, verdict rules before routing rules, routing rules last."""
+    objects = desired_objects(wanted)
+    count = len(wanted.intent.directions)
+
+    assert {item.kind for item in objects[:count]} == {Kind.INBOUND_CONNECTOR}
+    assert {item.kind for item in objects[count : 2 * count]} == {Kind.OUTBOUND_CONNECTOR}
+    assert [item.routes for item in objects] == [False] * (len(objects) - count) + [True] * count
+
+
+def test_the_rules_stand_in_a_fixed_order() -> None:
+    """First the routing of inbound mail, then of outbound mail, then the verdict rules."""
+    assert standing(desired_objects(request())) == (
+        "Grantline Inline Inbound Domain Rule",
+        "Grantline Inline Outbound Domain Rule",
+        "Grantline Inline Inbound Skip Spam Filter Rule",
+        "Grantline Inline Inbound Move to Junk Rule",
+    )
+
+
+def test_inbound_mail_returns_through_a_partner_connector() -> None:
+    """It is found by the scanner's addresses, for senders of any domain, and asks for no TLS yet."""
+    parameters = _object(request(), "Inbound Return Connector").parameters
+
+    assert parameters["ConnectorType"] == "Partner"
+    assert parameters["SenderDomains"] == ["*"]
+    assert parameters["SenderIPAddresses"] == ["192.0.2.0/25", "192.0.2.200"]
+    assert parameters["RequireTls"] is False
+    assert "TlsSenderCertificateName" not in parameters
+
+
+def test_outbound_mail_returns_by_a_certificate_of_its_own() -> None:
+    """It is found by a certificate name of this grant alone, never by an address that other customers share."""
+    parameters = _object(request(), "Outbound Return Connector").parameters
+
+    assert parameters["ConnectorType"] == "OnPremises"
+    assert parameters["RequireTls"] is True
+    assert parameters["TlsSenderCertificateName"] == f"{GRANT_ID}.relay.scanner.example.net"
+    assert "SenderIPAddresses" not in parameters
+
+
+@pytest.mark.parametrize("grant_id", ["under_score", "Upper", "-dash", "dot.ted", "", "x" * 64])
+def test_a_grant_id_that_is_no_label_is_refused(grant_id: str) -> None:
+    """A name that no certificate can carry is a defect, told at once."""
+    with pytest.raises(ValueError, match="label"):
+        certificate_name(replace(request(), grant_id=grant_id))
+
+
+def test_inbound_mail_is_known_by_who_authenticated() -> None:
+    """The inbound rule looks at recipients and at Exchange's own header, not at what the sender says of itself."""
+    parameters = _object(request(), "Inbound Domain Rule").parameters
+
+    assert parameters["RecipientDomainIs"] == ["contoso.com", "contoso.net", "contoso.onmicrosoft.com"]
+    assert parameters["HeaderMatchesMessageHeader"] == "X-MS-Exchange-Organization-AuthAs"
+    assert parameters["HeaderMatchesPatterns"] == ["Anonymous"]
+
+
+def test_outbound_mail_is_known_by_its_envelope() -> None:
+    """The outbound rule takes only what can come back: an envelope sender in an accepted domain, recipients outside."""
+    parameters = _object(request(), "Outbound Domain Rule").parameters
+
+    assert parameters["SenderDomainIs"] == ["contoso.com", "contoso.net", "contoso.onmicrosoft.com"]
+    assert parameters["SenderAddressLocation"] == "Envelope"
+    assert parameters["SentToScope"] == "NotInOrganization"
+
+
+def test_a_group_scope_has_groups_of_its_own() -> None:
+    """User rules name our own hidden groups, which contain the chosen one; outbound keeps to accepted envelope domains."""
+    wanted = request(scope=GROUP_SCOPE)
+    group = _object(wanted, "Outbound Scope Group").parameters
+    outbound = _object(wanted, "Outbound User Rule").parameters
+    inbound = _object(wanted, "Inbound User Rule").parameters
+
+    assert group["Members"] == ["everybody@contoso.com"]
+    assert group["PrimarySmtpAddress"] == "grantline-inline-outbound-scope@contoso.onmicrosoft.com"
+    assert group["HiddenFromAddressListsEnabled"] is True
+    assert outbound["FromMemberOf"] == [group["PrimarySmtpAddress"]]
+    assert outbound["SenderDomainIs"] == ["contoso.com", "contoso.net", "contoso.onmicrosoft.com"]
+    assert inbound["SentToMemberOf"] == ["grantline-inline-inbound-scope@contoso.onmicrosoft.com"]
+    assert "RecipientDomainIs" not in inbound
+
+
+def test_chosen_domains_alone_are_scanned() -> None:
+    """A scope of domains names those and no other."""
+    assert scoped_domains(request(scope=Scope(ScopeKind.DOMAINS, ("Contoso.NET",)))) == ["contoso.net"]
+
+
+@pytest.mark.parametrize(("what", "header", "confidence"), [("Skip Spam Filter", "Clean", -1), ("Move to Junk", "Junk", 6)])
+def test_a_verdict_needs_address_and_secret(what: str, header: str, confidence: int) -> None:
+    """A verdict counts only from the scanner's address with the grant's secret, and the secret is taken off the message."""
+    wanted = request()
+    rule = _object(wanted, f"Inbound {what} Rule")
+    parameters = rule.parameters
+
+    assert parameters["SenderIpRanges"] == ["192.0.2.0/25", "192.0.2.200"]
+    assert parameters["HeaderContainsMessageHeader"] == f"X-Grantline-{header}"
+    assert parameters["HeaderContainsWords"] == [wanted.secret]
+    assert parameters["SetSCL"] == confidence
+    assert parameters["RemoveHeader"] == f"X-Grantline-{header}"
+    assert not [name for name in parameters if name.startswith("ExceptIf")]
+    assert rule.secrets == {"HeaderContainsWords"}
+
+
+def test_outbound_alone_has_no_verdict_rules() -> None:
+    """Verdicts are for mail that is delivered here."""
+    assert standing(desired_objects(request((Direction.OUTBOUND,)))) == ("Grantline Inline Outbound Domain Rule",)
+
+
+def test_the_verdict_secret_is_each_grants_own() -> None:
+    """The secret is derived from key and grant: the same again, another for another grant or key, one hexadecimal word."""
+    other_key = load({**ENVIRONMENT, "GRANTLINE_SEALING_KEY": "A" * 43}).sealing_key
+    secret = verdict_secret(SETTINGS.sealing_key, GRANT_ID)
+
+    assert secret == verdict_secret(SETTINGS.sealing_key, GRANT_ID)
+    assert len({secret, verdict_secret(SETTINGS.sealing_key, "another"), verdict_secret(other_key, GRANT_ID)}) == 3
+    assert len(secret) == 40
+    assert int(secret, 16) > 0

@@ -1,0 +1,105 @@
+"""Runs of the mail-flow workflows against the fake Exchange, with a clock and a journal in memory."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from shared.domain.grant import Direction, Grant, Intent, Scope, Step
+from shared.domain.outcomes import Outcome, Progress, Wait
+from shared.domain.steps import StepName
+from shared.ports import Bindings, DirectoryStore, Exchange, Microsoft
+from shared.workflows.run import Clients, GrantRows, Run, Workflow
+from tests.unit.mailflow.requests import GRANT_ID, SETTINGS
+from tests.workflows.fake_exchange import FakeExchange
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+BOTH = (Direction.INBOUND, Direction.OUTBOUND)
+
+
+@dataclass
+class MemoryJournal:
+    """``run.Journal`` in memory; ``entries`` keeps the order of everything that was written."""
+
+    exchange: FakeExchange
+    entries: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    writes_before: list[int] = field(default_factory=list)
+    """How many writes the tenant had seen when each former value was stored."""
+
+    async def before(self, object_name: str, former: Mapping[str, Any]) -> None:
+        """Keep the former values, and how far the tenant had been changed by then."""
+        self.entries.append(("before", object_name, dict(former)))
+        self.writes_before.append(len(self.exchange.writes))
+
+    async def after(self, object_name: str, result: Mapping[str, Any]) -> None:
+        """Keep the result."""
+        self.entries.append(("after", object_name, dict(result)))
+
+
+@dataclass
+class FakeMicrosoft:
+    """The part of ``ports.Microsoft`` that the mail flow uses."""
+
+    tenant: FakeExchange
+
+    def exchange(self, tenant_id: str) -> Exchange:
+        """Return the one tenant that there is."""
+        assert tenant_id == "tenant"
+        return self.tenant
+
+
+@dataclass
+class Bench:
+    """A grant's step, run after run, as the engine would: what an outcome says of facts and time is carried on."""
+
+    exchange: FakeExchange = field(default_factory=FakeExchange)
+    intent: Intent = field(default_factory=lambda: Intent(BOTH, Scope(), "standard"))
+    step: Step = field(default_factory=lambda: Step(StepName.MAIL_FLOW, begun_at=NOW))
+    now: datetime = NOW
+    tick: timedelta = timedelta()
+    """How much time each look at the clock takes."""
+    journal: MemoryJournal = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the journal."""
+        self.journal = MemoryJournal(self.exchange)
+
+    def clock(self) -> datetime:
+        """Tell the time, and let it pass."""
+        self.now += self.tick
+        return self.now
+
+    def run(self) -> Run:
+        """Return a new run of the step."""
+        clients = Clients(
+            microsoft=cast("Microsoft", FakeMicrosoft(self.exchange)),
+            journal=self.journal,
+            rows=cast("GrantRows", None),
+            directory=cast("DirectoryStore", None),
+            bindings=cast("Bindings", None),
+        )
+        grant = Grant(GRANT_ID, "account", "Contoso", self.intent, NOW, "operator", tenant_id="tenant")
+        return Run(grant, self.step, clients, SETTINGS, self.clock, self.now + timedelta(seconds=60))
+
+    async def once(self, workflow: Workflow) -> Outcome:
+        """Run the workflow once and carry on what its outcome says."""
+        outcome = await workflow(self.run())
+        if isinstance(outcome, Wait):
+            self.now = outcome.until
+            self.step = replace(self.step, attempts=self.step.attempts + 1, facts={**self.step.facts, **outcome.facts})
+        return outcome
+
+    async def until_settled(self, workflow: Workflow, most: int = 40) -> Outcome:
+        """Run the workflow until its outcome is neither a wait within its time nor a slice."""
+        for _ in range(most):
+            outcome = await self.once(workflow)
+            if isinstance(outcome, Wait) and self.now >= outcome.give_up_at:
+                return outcome.then
+            if not isinstance(outcome, Wait | Progress):
+                return outcome
+        raise AssertionError("the workflow came to no end")
+
+    def tenant(self) -> dict[str, list[dict[str, Any]]]:
+        """Return a copy of what the tenant holds."""
+        return deepcopy(self.exchange.objects)
