@@ -82,7 +82,8 @@ class CredentialPool:
         It comes from the platform's endpoint on this very machine, which the guard is not for.
         """
         if self._managed_identity is None:
-            self._managed_identity = Credential(ManagedIdentityCredential(client_id=client_id, **RETRIES))
+            inner = ManagedIdentityCredential(client_id=client_id, use_env_settings=False, **RETRIES)
+            self._managed_identity = Credential(inner)
         return (await self._managed_identity.get_token(f"{self._cloud.assertion_audience}/.default")).token
 
     async def close(self) -> None:

@@ -62,6 +62,6 @@ def creation(builder: Any, body: Mapping[str, Any]) -> Any:
 
 async def send(client: Any, information: Any) -> httpx.Response:
     """Send a request that was described here and return the answer, whatever its status."""
-    information.add_request_options(ResponseHandlerOption(NativeResponseHandler()))
+    information.add_request_options([ResponseHandlerOption(NativeResponseHandler())])
     response: httpx.Response = await client.request_adapter.send_primitive_async(information, "bytes", {})
     return response

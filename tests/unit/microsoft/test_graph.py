@@ -1,0 +1,262 @@
+"""Microsoft Graph through the SDK's builders: what is asked, what is read, and what each refusal means."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.microsoft import errors
+from shared.microsoft.client import MicrosoftClient
+from shared.microsoft.graph import read_group, smtp_addresses
+from shared.ports import Domain, Group, NotYetError, Organization, RefusedError, TransientError, User
+from tests.unit.microsoft.conftest import TENANT, Said, Scripted, token_path
+
+ASSIGNMENTS = "/v1.0/roleManagement/directory/roleAssignments"
+PRINCIPAL = "22222222-2222-4222-8222-222222222222"
+ROLE = "29232cdf-9323-42fd-ade2-1d097af3e4de"
+USER = {
+    "id": "u1",
+    "userPrincipalName": "Adele@contoso.com",
+    "displayName": "Adele",
+    "mail": "Adele@contoso.com",
+    "proxyAddresses": ["smtp:AV@contoso.com", "SMTP:Adele@contoso.com", "SIP:adele@contoso.com"],
+    "accountEnabled": True,
+    "userType": "Member",
+}
+
+
+def graph_error(status: int, code: str, message: str = "Text of Microsoft.", **headers: str) -> Said:
+    """Return an error as Microsoft Graph writes it."""
+    inner = {"date": "2026-01-01T00:00:00", "request-id": "55555555-5555-4555-8555-555555555555"}
+    return Said({"error": {"code": code, "message": message, "innerError": inner}}, status, headers)
+
+
+async def test_organization(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """The tenant's own entry is read with the two properties that are used."""
+    server.say("/v1.0/organization", Said({"value": [{"id": TENANT, "displayName": "Contoso"}]}))
+
+    assert await microsoft.directory(TENANT).organization() == Organization(TENANT, "Contoso")
+    assert server.asked_for("/v1.0/organization")[0].query == {"$select": "id,displayName"}
+
+
+async def test_domains_of_all_pages(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Domains are read to the last page; only a verified one with Email receives mail."""
+    one = {"id": "Contoso.com", "isVerified": True, "isDefault": True, "isInitial": False, "supportedServices": ["Email"]}
+    two = {"id": "new.example", "isVerified": False, "supportedServices": ["Email"]}
+    three = {"id": "contoso.onmicrosoft.com", "isVerified": True, "isInitial": True, "supportedServices": []}
+    more = f"{server.url}/v1.0/domains?$skiptoken=x"
+    server.say("/v1.0/domains", Said({"value": [one, two], "@odata.nextLink": more}), Said({"value": [three]}))
+
+    found = await microsoft.directory(TENANT).domains()
+
+    assert found == (
+        Domain("contoso.com", is_verified=True, is_initial=False, is_default=True, receives_mail=True),
+        Domain("new.example", is_verified=False, is_initial=False, is_default=False, receives_mail=False),
+        Domain("contoso.onmicrosoft.com", is_verified=True, is_initial=True, is_default=False, receives_mail=False),
+    )
+    assert server.asked_for("/v1.0/domains")[1].query == {"$skiptoken": "x"}
+
+
+async def test_users_come_page_by_page(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """The first page asks for 999 users with their addresses; the next one is Microsoft's link, untouched."""
+    more = f"{server.url}/v1.0/users?$select=id&$skiptoken=m~AQ"
+    server.say("/v1.0/users", Said({"value": [USER], "@odata.nextLink": more}), Said({"value": [{"id": "u2", "mail": None}]}))
+    directory = microsoft.directory(TENANT)
+
+    first = await directory.users()
+    second = await directory.users(first.next_link)
+
+    assert first.items == (
+        User("u1", "Adele@contoso.com", "Adele", "Adele@contoso.com", ("adele@contoso.com", "av@contoso.com"), True, "Member"),
+    )
+    assert first.next_link == more
+    assert second.items == (User("u2", "", "", "", (), False, ""),)
+    assert second.next_link == ""
+    one, two = server.asked_for("/v1.0/users")
+    assert one.query == {
+        "$select": "id,userPrincipalName,displayName,mail,proxyAddresses,accountEnabled,userType",
+        "$top": "999",
+    }
+    assert two.query == {"$select": "id", "$skiptoken": "m~AQ"}
+    assert len(server.asked_for(token_path())) == 1
+    assert "scope=https%3A%2F%2Fgraph.microsoft.com%2F.default" in server.asked_for(token_path())[0].text
+    assert "cp1" not in server.asked_for(token_path())[0].text.lower()
+
+
+async def test_groups(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Groups come with the kinds that Microsoft names."""
+    row = {"id": "g1", "displayName": "Sales", "mail": "sales@contoso.com", "groupTypes": ["Unified"], "mailEnabled": True}
+    server.say("/v1.0/groups", Said({"value": [row]}))
+
+    page = await microsoft.directory(TENANT).groups()
+
+    assert page.items == (Group("g1", "Sales", "sales@contoso.com", ("Unified", "mailEnabled")),)
+    assert page.next_link == ""
+
+
+async def test_next_link_elsewhere_gets_nothing(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """A page on a host that is not configured is not asked for."""
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.directory(TENANT).users("https://evil.example.com/v1.0/users?$skiptoken=x")
+
+    assert raised.value.problem.code == "unexpected_host"
+
+
+REFUSALS = {
+    "no permission": (graph_error(403, "Authorization_RequestDenied"), "graph_refused"),
+    "page expired": (graph_error(400, "Directory_ExpiredPageToken"), "page_expired"),
+    "gone": (graph_error(410, "resyncRequired"), "page_expired"),
+    "bad request": (graph_error(400, "Request_BadRequest"), "graph_refused"),
+}
+
+
+@pytest.mark.parametrize(("said", "code"), REFUSALS.values(), ids=REFUSALS.keys())
+async def test_directory_refusals(server: Scripted, microsoft: MicrosoftClient, said: Said, code: str) -> None:
+    """A refusal becomes a problem with Microsoft's text and request id."""
+    server.say("/v1.0/users", said)
+
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.directory(TENANT).users()
+
+    assert raised.value.problem.code == code
+    assert raised.value.problem.raw == "Text of Microsoft."
+    assert raised.value.problem.correlation_id == "55555555-5555-4555-8555-555555555555"
+
+
+TRANSIENT = {
+    "throttled": (graph_error(429, "TooManyRequests", **{"Retry-After": "13"}), timedelta(seconds=13)),
+    "unavailable": (graph_error(503, "serviceNotAvailable", **{"Retry-After": "200"}), timedelta(seconds=200)),
+    "gateway": (Said(b"<html>", 504), None),
+    "not JSON": (Said(b"<html>", 200), None),
+}
+
+
+@pytest.mark.parametrize(("said", "wish"), TRANSIENT.values(), ids=TRANSIENT.keys())
+async def test_busy(server: Scripted, microsoft: MicrosoftClient, said: Said, wish: timedelta | None) -> None:
+    """The SDK's own retries are off: one request, and the wish is kept for the engine."""
+    server.say("/v1.0/users", said)
+
+    with pytest.raises(TransientError) as raised:
+        await microsoft.directory(TENANT).users()
+
+    assert raised.value.retry_after == wish
+    assert len(server.asked_for("/v1.0/users")) == 1
+
+
+async def test_fresh_application_is_not_known_yet(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Graph may not have heard of a service principal that was made a moment ago."""
+    server.say("/v1.0/organization", graph_error(401, "Authorization_IdentityNotFound"))
+
+    with pytest.raises(NotYetError):
+        await microsoft.directory(TENANT).organization()
+
+
+async def test_role_is_assigned_by_the_administrators_token(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """The assignment is posted once, for the whole tenant, with the delegated token and no other."""
+    server.say(ASSIGNMENTS, Said({"id": "x-1"}, 201))
+
+    await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
+
+    asked = server.asked_for(ASSIGNMENTS)[0]
+    assert asked.method == "POST"
+    assert asked.document == {
+        "@odata.type": "#microsoft.graph.unifiedRoleAssignment",
+        "roleDefinitionId": ROLE,
+        "principalId": PRINCIPAL,
+        "directoryScopeId": "/",
+    }
+    assert asked.headers["Content-Type"] == "application/json"
+    assert asked.headers["Authorization"] == "Bearer delegated-token"
+    assert server.asked_for(token_path()) == []
+
+
+HELD = {
+    "whole tenant": ([{"directoryScopeId": "/"}], True),
+    "a unit": ([{"directoryScopeId": "/administrativeUnits/1"}], False),
+    "none": ([], False),
+}
+
+
+@pytest.mark.parametrize(("rows", "held"), HELD.values(), ids=HELD.keys())
+async def test_is_assigned(server: Scripted, microsoft: MicrosoftClient, rows: list[Any], held: bool) -> None:
+    """Only an assignment for the whole tenant counts."""
+    server.say(ASSIGNMENTS, Said({"value": rows}))
+
+    assert await microsoft.roles(TENANT, "delegated-token").is_assigned(PRINCIPAL, ROLE) is held
+    condition = f"principalId eq '{PRINCIPAL}' and roleDefinitionId eq '{ROLE}'"
+    assert server.asked_for(ASSIGNMENTS)[0].query == {"$filter": condition}
+
+
+CONFLICT = "A conflicting object with one or more of the specified property values is present in the directory."
+
+
+@pytest.mark.parametrize("said", [graph_error(400, "Request_BadRequest", CONFLICT), graph_error(409, "Conflict")])
+async def test_assignment_that_is_there_is_success(server: Scripted, microsoft: MicrosoftClient, said: Said) -> None:
+    """A duplicate assignment is what was wanted."""
+    server.say(ASSIGNMENTS, said)
+
+    await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
+
+    assert len(server.asked_for(ASSIGNMENTS)) == 1
+
+
+MISSING = "Resource '22222222' does not exist or one of its queried reference-property objects are not present."
+
+
+@pytest.mark.parametrize(
+    "said", [graph_error(404, "Request_ResourceNotFound", MISSING), graph_error(400, "Request_BadRequest", MISSING)]
+)
+async def test_principal_has_not_spread(server: Scripted, microsoft: MicrosoftClient, said: Said) -> None:
+    """A principal that the directory does not know yet is for a little later."""
+    server.say(ASSIGNMENTS, said)
+
+    with pytest.raises(NotYetError):
+        await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "sign_in_again"), (403, "role_refused"), (400, "role_refused")])
+async def test_role_refusals(server: Scripted, microsoft: MicrosoftClient, status: int, code: str) -> None:
+    """An expired token asks for one more sign-in; a person who may not assign is told so. The token is not in the error."""
+    server.say(ASSIGNMENTS, graph_error(status, "Code"))
+
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
+
+    assert raised.value.problem.code == code
+    assert "delegated-token" not in repr(raised.value)
+
+
+def test_addresses() -> None:
+    """SMTP addresses alone, each once, the primary one first, case-folded; the mail address where there is none."""
+    assert smtp_addresses(["smtp:B@x.com", "X500:/o=x", "SMTP:A@x.com", "smtp:a@X.com"], "") == ("a@x.com", "b@x.com")
+    assert smtp_addresses(["sip:a@x.com"], "M@x.com") == ("m@x.com",)
+    assert smtp_addresses([], "") == ()
+
+
+def test_security_group_has_no_mail() -> None:
+    """A security group without an address is read as such."""
+    row: dict[str, Any] = {
+        "id": "g",
+        "displayName": "Ops",
+        "mail": None,
+        "groupTypes": [],
+        "mailEnabled": False,
+        "securityEnabled": True,
+    }
+
+    assert read_group(row) == Group("g", "Ops", "", ("securityEnabled",))
+
+
+RETRY_AFTER = [
+    ({"Retry-After": "17"}, timedelta(seconds=17)),
+    ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, timedelta(seconds=30)),
+    ({"Retry-After": "Wed, 21 Oct 2026 07:00:00 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, timedelta()),
+    ({"Retry-After": "soon"}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("headers", "wish"), RETRY_AFTER)
+def test_retry_after(headers: dict[str, str], wish: timedelta | None) -> None:
+    """Seconds, or a date that counts from the answer's own (RFC 9110 10.2.3); anything else is no wish."""
+    assert errors.retry_after(headers) == wish
