@@ -170,7 +170,7 @@ def _settable(parameters: Mapping[str, Any]) -> Object:
 def _returned(item: Object, position: int) -> Object:
     """Return an object as Exchange writes it."""
     seen = {name: _written(name, value) for name, value in item.items() if not name.startswith("_")}
-    return {**seen, "Identity": item["Name"], "Priority": position, "WhenChanged": "2026-11-23T20:00:00Z", "ExchangeVersion": "0.1"}
+    return {**seen, "Identity": item["Name"], "Priority": position, "ExchangeVersion": "0.20"}
 
 
 def _written(name: str, value: Any) -> Any:
@@ -184,4 +184,4 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _member(address: str) -> Object:
-    return {"Name": address.partition("@")[0], "PrimarySmtpAddress": address.upper(), "RecipientType": "MailUniversalSecurityGroup"}
+    return {"Name": address.partition("@")[0], "PrimarySmtpAddress": address.upper(), "RecipientType": "UserMailbox"}

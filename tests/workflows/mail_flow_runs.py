@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from shared.domain.grant import Direction, Grant, Intent, Scope, Step
+from shared.domain.grant import Direction, Grant, Intent, Scope, ScopeKind, Step
 from shared.domain.outcomes import Outcome, Progress, Wait
 from shared.domain.steps import StepName
 from shared.ports import Bindings, DirectoryStore, Exchange, Microsoft
@@ -16,6 +16,18 @@ from tests.workflows.fake_exchange import FakeExchange
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BOTH = (Direction.INBOUND, Direction.OUTBOUND)
+GROUP_INTENT = Intent(BOTH, Scope(ScopeKind.GROUP, group="everybody@contoso.com"), "standard")
+NAMES = [
+    "Grantline Inline Inbound Return Connector",
+    "Grantline Inline Outbound Return Connector",
+    "Grantline Inline Inbound Routing Connector",
+    "Grantline Inline Outbound Routing Connector",
+    "Grantline Inline Inbound Move to Junk Rule",
+    "Grantline Inline Inbound Skip Spam Filter Rule",
+    "Grantline Inline Outbound Domain Rule",
+    "Grantline Inline Inbound Domain Rule",
+]
+"""The objects of a grant for domains, in the order of their creation."""
 
 
 @dataclass

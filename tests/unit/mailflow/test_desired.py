@@ -42,7 +42,7 @@ def test_names_are_short_enough_and_differ(wanted: Request) -> None:
 @CALM
 @given(REQUESTS)
 def test_routing_rules_have_one_exception_and_lose_nothing(wanted: Request) -> None:
-    """A routing rule excepts its direction's return addresses alone, ends the pass, defers on errors, and is off until the end."""
+    """A routing rule excepts its direction's return addresses alone, ends the pass, defers on errors, is off until the end."""
     egress = {"Inbound": ["192.0.2.0/25", "192.0.2.200"], "Outbound": ["198.51.100.0/24"]}
     rules = [item for item in desired_objects(wanted) if item.routes]
 

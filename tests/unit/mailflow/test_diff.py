@@ -151,7 +151,12 @@ def test_a_foreign_object_is_never_touched(wanted: Request, data: st.DataObject)
     exchange = FakeExchange()
     item = data.draw(st.sampled_from(desired_objects(wanted)))
     noun = KINDS[item.kind].noun
-    theirs = {"Name": item.name.upper(), KINDS[item.kind].mark: "ours since 2019", "_members": [], "State": "Enabled"}
+    theirs: dict[str, Any] = {
+        "Name": item.name.upper(),
+        KINDS[item.kind].mark: "ours since 2019",
+        "_members": [],
+        "State": "Enabled",
+    }
     theirs |= {"IsTransportRuleScoped": True} if item.kind is Kind.OUTBOUND_CONNECTOR else {}
     exchange.objects[noun].append(theirs)
     before = dict(theirs)

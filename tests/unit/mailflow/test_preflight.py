@@ -61,7 +61,10 @@ def test_a_chosen_domain_must_be_the_tenants() -> None:
     assert findings[0].severity is Severity.BLOCKING
 
 
-@pytest.mark.parametrize(("noun", "name"), [("TransportRule", "Inbound Domain Rule"), ("OutboundConnector", "Inbound Routing Connector")])
+TAKEN = [("TransportRule", "Inbound Domain Rule"), ("OutboundConnector", "Inbound Routing Connector")]
+
+
+@pytest.mark.parametrize(("noun", "name"), TAKEN)
 def test_a_taken_name_blocks(noun: str, name: str) -> None:
     """An object of somebody else's with one of our names blocks before anything is written."""
     theirs = {"Name": f"grantline inline {name}", "Priority": 0}

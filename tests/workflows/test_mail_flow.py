@@ -1,0 +1,257 @@
+"""The mail-flow step: applied once and completely, whatever happens between two calls."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.domain.grant import Direction, Intent, Scope
+from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
+from shared.domain.problems import problem
+from shared.ports import RefusedError, TransientError
+from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, mail_flow, read_facts
+from tests.unit.mailflow.requests import SETTINGS, request
+from tests.workflows.fake_exchange import FakeExchange, PowerCutError
+from tests.workflows.mail_flow_runs import BOTH, GROUP_INTENT, NAMES, Bench
+
+DOMAIN_INTENT = Intent(BOTH, Scope(), "standard")
+CUTS = [(DOMAIN_INTENT, cut) for cut in range(1, 9)] + [(GROUP_INTENT, cut) for cut in range(1, 13)]
+"""Every write of a grant for domains, and of one for a group."""
+
+
+async def _undisturbed(intent: Intent) -> dict[str, Any]:
+    bench = Bench(intent=intent)
+    assert isinstance(await bench.once(mail_flow), Done)
+    return bench.tenant()
+
+
+async def test_the_objects_are_made_and_told() -> None:
+    """One run makes everything, leaves routing off, and tells what it made."""
+    bench = Bench()
+    outcome = await bench.once(mail_flow)
+
+    assert isinstance(outcome, Done)
+    assert outcome.facts["names"] == NAMES
+    assert [entry["kind"] for entry in outcome.facts["objects"]].count("transport_rule") == 4
+    states = {rule["Name"]: rule["State"] for rule in bench.exchange.objects["TransportRule"]}
+    assert [states[name] for name in NAMES[-4:]] == ["Enabled", "Enabled", "Disabled", "Disabled"]
+    assert await read_facts(bench.run()) == []
+
+
+async def test_applying_twice_changes_nothing() -> None:
+    """A second run of a step that is done reads, and writes nothing."""
+    bench = Bench(intent=GROUP_INTENT)
+    await bench.once(mail_flow)
+    writes = len(bench.exchange.writes)
+
+    assert isinstance(await bench.once(mail_flow), Done)
+    assert len(bench.exchange.writes) == writes
+
+
+@pytest.mark.parametrize(("intent", "cut"), CUTS)
+async def test_a_crash_after_any_write_is_resumed(intent: Intent, cut: int) -> None:
+    """Whatever write the process died after, the next run adopts what is there: the tenant ends the same, nothing made twice."""
+    bench = Bench(intent=intent)
+    bench.exchange.cut_after = cut
+    with pytest.raises(PowerCutError):
+        await bench.once(mail_flow)
+    assert isinstance(await bench.until_settled(mail_flow), Done)
+    made = [(cmdlet, str(parameters)) for cmdlet, parameters in bench.exchange.writes]
+
+    assert bench.tenant() == await _undisturbed(intent)
+    assert len(set(made)) == len(made) == max(other for scoped, other in CUTS if scoped is intent)
+
+
+async def test_every_change_is_written_down_before_it_is_made() -> None:
+    """The former value stands in the journal before the tenant's write, its result after; the verdict secret in neither."""
+    bench = Bench(intent=GROUP_INTENT)
+    await bench.once(mail_flow)
+    entries = bench.journal.entries
+
+    assert bench.journal.writes_before == list(range(len(bench.exchange.writes)))
+    assert [kind for kind, _, _ in entries] == ["before", "after"] * len(bench.exchange.writes)
+    assert all(values == {"exists": False} for kind, _, values in entries if kind == "before")
+    assert request().secret not in str(entries)
+    assert request().secret in str(bench.exchange.writes)
+
+
+async def test_a_foreign_name_stops_before_anything_is_written() -> None:
+    """Somebody else's object with one of our names is a person's matter; the tenant stays as it was."""
+    bench = Bench()
+    bench.exchange.objects["TransportRule"].append({"Name": NAMES[-1].upper(), "Comments": "theirs", "State": "Enabled"})
+    before = bench.tenant()
+    outcome = await bench.once(mail_flow)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert (outcome.problem.code, outcome.problem.raw) == ("foreign_object", NAMES[-1])
+    assert bench.tenant() == before
+
+
+async def test_stale_reads_after_the_writes_are_waited_for() -> None:
+    """Reads that lag behind our writes cost a wait, and no second write of anything."""
+    bench = Bench()
+    bench.exchange.freeze(reads=14)
+    first = await bench.once(mail_flow)
+
+    assert isinstance(first, Wait)
+    assert "shows the changes" in first.why
+    writes = len(bench.exchange.writes)
+    assert isinstance(await bench.until_settled(mail_flow), Done)
+    assert len(bench.exchange.writes) == writes
+
+
+async def test_a_crash_and_stale_reads_together_make_nothing_twice() -> None:
+    """What was made before a crash and is not seen afterwards is not taken for missing: its name is taken, so we wait."""
+    bench = Bench()
+    bench.exchange.cut_after = 3
+    bench.exchange.freeze(reads=12)
+    with pytest.raises(PowerCutError):
+        await bench.once(mail_flow)
+    second = await bench.once(mail_flow)
+
+    assert isinstance(second, Wait)
+    assert isinstance(await bench.until_settled(mail_flow), Done)
+    assert bench.tenant() == await _undisturbed(bench.intent)
+
+
+async def test_a_change_that_never_shows_is_a_persons_matter() -> None:
+    """When the read-back still differs at the end of the wait, the problem names object and property."""
+    bench = Bench()
+    bench.exchange.freeze(reads=10_000)
+    outcome = await bench.until_settled(mail_flow)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert outcome.problem.code == "fact_missing"
+    assert "Grantline Inline Inbound Return Connector: exists" in outcome.problem.cause
+
+
+async def test_what_is_changed_back_after_the_wait_is_put_right_again() -> None:
+    """Right after a write a difference is taken for a stale read; later it is taken for a change, and put right."""
+    bench = Bench()
+    bench.exchange.freeze(reads=10)
+    assert isinstance(await bench.once(mail_flow), Wait)
+    bench.exchange.stale_reads = 0
+    bench.exchange.tamper("InboundConnector", NAMES[0], RequireTls=True)
+    writes = len(bench.exchange.writes)
+
+    assert isinstance(await bench.once(mail_flow), Wait)
+    assert len(bench.exchange.writes) == writes
+    bench.now += SETTLING
+    assert isinstance(await bench.once(mail_flow), Done)
+    assert bench.exchange.writes[writes:] == [
+        ("Set-InboundConnector", {"Identity": NAMES[0], "RequireTls": False, "Confirm": False})
+    ]
+
+
+async def test_a_step_that_was_reopened_repairs_at_once() -> None:
+    """Writes of an earlier piece of work are no reason to take a difference for a stale read."""
+    bench = Bench()
+    bench.exchange.freeze(reads=10)
+    assert isinstance(await bench.once(mail_flow), Wait)
+    bench.exchange.stale_reads = 0
+    bench.exchange.objects["OutboundConnector"].pop()
+    bench.step = replace(bench.step, begun_at=bench.now + timedelta(seconds=1))
+    bench.now += timedelta(seconds=1)
+
+    assert isinstance(await bench.once(mail_flow), Done)
+
+
+async def test_no_write_begins_after_the_time_is_up() -> None:
+    """A run stops before its deadline and hands the rest to the next slice; together they make everything, once."""
+    bench = Bench(intent=GROUP_INTENT, tick=timedelta(seconds=9))
+    slices = 0
+    while isinstance(await bench.once(mail_flow), Progress):
+        slices += 1
+
+    assert slices > 1
+    assert bench.tenant() == await _undisturbed(GROUP_INTENT)
+    made = [str(call) for call in bench.exchange.writes]
+    assert len(set(made)) == len(made)
+
+
+async def test_routing_that_somebody_switched_on_goes_off_again() -> None:
+    """Until the way back is verified no mail is routed: a rule that was switched on behind our back goes off first."""
+    bench = Bench()
+    await bench.once(mail_flow)
+    bench.exchange.tamper("TransportRule", NAMES[-1], State="Enabled")
+    writes = len(bench.exchange.writes)
+    bench.step = replace(bench.step, facts={})
+
+    assert isinstance(await bench.once(mail_flow), Done)
+    assert [cmdlet for cmdlet, _ in bench.exchange.writes[writes:]] == ["Disable-TransportRule"]
+    assert bench.journal.entries[-2] == ("before", NAMES[-1], {"State": "Enabled"})
+
+
+class _Refusing(FakeExchange):
+    """Refuses to make rules, and repeats what it was given."""
+
+    def run(self, cmdlet: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        """Refuse New-TransportRule."""
+        if cmdlet == "New-TransportRule":
+            raise RefusedError("no", problem("exchange_refused", raw=f"can't convert {parameters}"))
+        return super().run(cmdlet, parameters)
+
+
+async def test_a_refusal_names_the_object_and_hides_the_secret() -> None:
+    """A refused change tells people which object and cmdlet it was about; Exchange's text is kept, without the secret."""
+    bench = Bench(exchange=_Refusing())
+    with pytest.raises(RefusedError) as caught:
+        await bench.once(mail_flow)
+
+    found = caught.value.problem
+    assert found.code == "exchange_refused"
+    assert "New-TransportRule of 'Grantline Inline Inbound Move to Junk Rule'" in found.cause
+    assert "can't convert" in found.raw
+    assert request().secret not in found.raw + str(caught.value)
+
+
+class _Throttled(FakeExchange):
+    """Asks to slow down at its third write."""
+
+    async def invoke(self, cmdlet: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Refuse one call for a while."""
+        if len(self.writes) == 2 and not cmdlet.startswith("Get-"):
+            raise TransientError("slow down", timedelta(seconds=2))
+        return await super().invoke(cmdlet, parameters)
+
+
+async def test_throttling_is_left_to_the_engine() -> None:
+    """A call that must wait ends the run with Microsoft's wish; what was made before it stays."""
+    bench = Bench(exchange=_Throttled())
+    with pytest.raises(TransientError) as caught:
+        await bench.once(mail_flow)
+
+    assert caught.value.retry_after == timedelta(seconds=2)
+    assert len(bench.exchange.writes) == 2
+
+
+async def test_one_direction_touches_nothing_of_the_other() -> None:
+    """A grant for one direction makes objects of that direction alone."""
+    bench = Bench(intent=Intent((Direction.OUTBOUND,), Scope(), "standard"))
+    outcome = await bench.once(mail_flow)
+
+    assert isinstance(outcome, Done)
+    assert all("Inline Outbound" in name for name in outcome.facts["names"])
+    assert SETTINGS.scanner_inbound_host not in str(bench.exchange.writes)
+
+
+async def test_facts_name_what_was_tampered_with() -> None:
+    """Verification's reading names each property that was changed, and the step that puts it right."""
+    bench = Bench()
+    await bench.once(mail_flow)
+    bench.exchange.tamper("OutboundConnector", NAMES[2], SmartHosts=["evil.example.com"])
+    bench.exchange.tamper("HostedContentFilterPolicy", "Finance", MarkAsSpamSpfRecordHardFail="On")
+    bench.exchange.objects["InboundConnector"].pop()
+    facts = await read_facts(bench.run())
+
+    assert [(fact.object, fact.property, fact.step) for fact in facts] == [
+        (NAMES[1], "exists", "mail_flow"),
+        (NAMES[2], "SmartHosts", "mail_flow"),
+        ("Finance", "MarkAsSpamSpfRecordHardFail", "preflight"),
+    ]
+
+
+def test_reads_and_writes_are_told_apart() -> None:
+    """What the role is checked for is what can be read, made, changed and switched: nothing is ever removed here."""
+    assert {cmdlet.partition("-")[0] for cmdlet in NEEDED_CMDLETS} == {"Get", "New", "Set", "Update", "Enable", "Disable"}

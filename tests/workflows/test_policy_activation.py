@@ -1,0 +1,147 @@
+"""Policy activation: routing goes on last, and only while everything else stands."""
+
+from typing import Any
+
+import pytest
+
+from shared.domain.grant import Intent, Scope, ScopeKind
+from shared.domain.outcomes import Done, NeedsPerson, Progress, Reopen, Wait
+from shared.domain.steps import StepName
+from shared.workflows.mail_flow import NEEDED_CMDLETS, mail_flow, read_facts
+from shared.workflows.policy_activation import policy_activation
+from shared.workflows.preflight import preflight
+from tests.workflows.fake_exchange import PowerCutError
+from tests.workflows.mail_flow_runs import BOTH, GROUP_INTENT, NAMES, NOW, Bench
+
+TAMPERED: dict[str, dict[str, Any]] = {
+    "InboundConnector": {"RequireTls": None},
+    "OutboundConnector": {"UseMXRecord": True},
+    "TransportRule": {"State": "Enabled", "Mode": "Audit"},
+    "DistributionGroup": {"_members": [], "HiddenFromAddressListsEnabled": False},
+}
+ROUTING = ["Grantline Inline Inbound Domain Rule", "Grantline Inline Outbound Domain Rule"]
+
+
+async def _applied(intent: Intent | None = None) -> Bench:
+    bench = Bench(intent=intent or Intent(BOTH, Scope(), "standard"))
+    assert isinstance(await bench.once(mail_flow), Done)
+    bench.exchange.calls.clear()
+    bench.journal.entries.clear()
+    return bench
+
+
+def _states(bench: Bench) -> list[str]:
+    states = {rule["Name"]: rule["State"] for rule in bench.exchange.objects["TransportRule"]}
+    return [states[name] for name in ROUTING]
+
+
+async def test_the_routing_rules_go_on_and_nothing_else_changes() -> None:
+    """Both routing rules are switched on, journaled and read back."""
+    bench = await _applied()
+    outcome = await bench.once(policy_activation)
+
+    assert isinstance(outcome, Done)
+    assert outcome.facts == {"routing_rules": ROUTING, "policy": "standard"}
+    assert _states(bench) == ["Enabled", "Enabled"]
+    assert {cmdlet for cmdlet, _ in bench.exchange.writes} == {"Enable-TransportRule"}
+    assert ("before", ROUTING[0], {"State": "Disabled"}) in bench.journal.entries
+
+
+async def test_switching_on_twice_changes_nothing() -> None:
+    """A second run reads that the rules are on, and writes nothing."""
+    bench = await _applied()
+    await bench.once(policy_activation)
+    bench.exchange.calls.clear()
+
+    assert isinstance(await bench.once(policy_activation), Done)
+    assert bench.exchange.writes == []
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+async def test_a_crash_after_any_switch_is_resumed(cut: int) -> None:
+    """A process that died after a switch leaves one rule on; the next run switches on the rest."""
+    bench = await _applied()
+    bench.exchange.cut_after = cut
+    with pytest.raises(PowerCutError):
+        await bench.once(policy_activation)
+
+    assert isinstance(await bench.once(policy_activation), Done)
+    assert _states(bench) == ["Enabled", "Enabled"]
+    assert len(bench.exchange.writes) == 2
+
+
+@pytest.mark.parametrize("name", NAMES[:4])
+async def test_no_routing_without_the_way_back(name: str) -> None:
+    """While a connector is missing nothing is switched on; when it stays missing, its step is done again."""
+    bench = await _applied()
+    for noun in ("InboundConnector", "OutboundConnector"):
+        bench.exchange.objects[noun] = [item for item in bench.exchange.objects[noun] if item["Name"] != name]
+    first = await bench.once(policy_activation)
+    last = await bench.until_settled(policy_activation)
+
+    assert isinstance(first, Wait)
+    assert isinstance(last, Reopen)
+    assert last.step is StepName.MAIL_FLOW
+    assert name in last.why
+    assert _states(bench) == ["Disabled", "Disabled"]
+    assert bench.exchange.writes == []
+
+
+async def test_a_verdict_rule_that_is_off_stops_the_activation() -> None:
+    """A rule of ours that is no routing rule is not switched on here: its step owns it."""
+    bench = await _applied()
+    bench.exchange.tamper("TransportRule", NAMES[4], State="Disabled")
+
+    assert isinstance(await bench.once(policy_activation), Wait)
+    assert bench.exchange.writes == []
+
+
+async def test_a_stale_read_of_the_switch_is_waited_for() -> None:
+    """A switch that does not show at once costs a wait."""
+    bench = await _applied()
+    bench.exchange.freeze(reads=10)
+    first = await bench.once(policy_activation)
+    bench.exchange.stale_reads = 0
+
+    assert isinstance(first, Wait)
+    assert isinstance(await bench.once(policy_activation), Done)
+
+
+async def test_a_switch_that_never_shows_is_a_persons_matter() -> None:
+    """Rules that stay off in what is read end in a problem that names them."""
+    bench = await _applied()
+    bench.exchange.freeze(reads=10_000)
+    outcome = await bench.until_settled(policy_activation)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert outcome.problem.code == "fact_missing"
+    assert f"{ROUTING[0]}: State is 'Disabled', must be 'Enabled'" in outcome.problem.cause
+
+
+async def test_no_switch_after_the_time_is_up() -> None:
+    """A run without time left switches nothing and comes again."""
+    bench = await _applied()
+    run = bench.run()
+    bench.now = run.deadline
+
+    assert isinstance(await policy_activation(run), Progress)
+    assert _states(bench) == ["Disabled", "Disabled"]
+
+
+async def test_every_needed_cmdlet_is_used_and_no_other() -> None:
+    """A life of a grant, with tampering, runs exactly the cmdlets that the role is checked for."""
+    used: set[str] = set()
+    for intent in (GROUP_INTENT, Intent(BOTH, Scope(ScopeKind.DOMAINS, ("contoso.com",)), "standard")):
+        bench = Bench(intent=intent)
+        for workflow in (preflight, mail_flow):
+            assert isinstance(await bench.once(workflow), Done)
+        for noun, properties in TAMPERED.items():
+            for item in bench.exchange.objects[noun]:
+                item.update(properties if item["Name"].startswith("Grantline") else {})
+        bench.now = NOW
+        assert isinstance(await bench.until_settled(mail_flow), Done)
+        assert await read_facts(bench.run()) == []
+        assert isinstance(await bench.once(policy_activation), Done)
+        used |= {cmdlet for cmdlet, _ in bench.exchange.calls}
+
+    assert used == NEEDED_CMDLETS
