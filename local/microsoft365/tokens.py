@@ -58,6 +58,8 @@ def verify_bearer(request: web.Request, audience: str) -> AccessToken:
         raise BearerError("audience")
     if claims["tid"] not in simulation.store.tenants:
         raise BearerError("tenant")
+    # The recorder shows whose request it was.
+    request["tenant_id"], request["app_id"] = claims["tid"], claims["appid"]
     return _access_token(claims)
 
 

@@ -1,0 +1,220 @@
+"""What happens to every request around its handler: recording, faults, throttling, and the state's way to disk.
+
+From the outside in: record, inject, throttle, (contract), keep. The control interface passes untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from local.microsoft365.catalogue import EXCHANGE, GRAPH
+from local.microsoft365.faults import Fault
+from local.microsoft365.graph import resource_units
+from local.microsoft365.recorder import RecordedRequest
+from local.microsoft365.simulation import Simulation
+from local.microsoft365.throttling import Buckets
+from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
+
+_CONTROL = "/_control"
+_GRAPH = "/v1.0/"
+_EXCHANGE = "/adminapi/"
+
+
+def api_of(path: str) -> str:
+    """Which of the three services a path belongs to."""
+    if path.startswith(_GRAPH):
+        return "graph"
+    return "exchange" if path.lower().startswith(_EXCHANGE) else "identity"
+
+
+def is_control(request: web.Request) -> bool:
+    """Whether a request is to the control interface, which no fault touches and nobody records."""
+    return request.path.startswith(_CONTROL)
+
+
+async def cmdlet_of(request: web.Request) -> str | None:
+    """The cmdlet that a request to Exchange names in its body; None for every other request."""
+    if api_of(request.path) != "exchange" or request.method != "POST":
+        return None
+    try:
+        return str(json.loads(await request.read())["CmdletInput"]["CmdletName"])
+    except (ValueError, KeyError, TypeError):
+        return request.headers.get("X-CmdletName")
+
+
+def record(simulation: Simulation) -> Middleware:
+    """Remember every answer, and every connection that was dropped."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_control(request):
+            return await handler(request)
+        status = 500
+        try:
+            response = await handler(request)
+            status = 0 if request.get("dropped") else response.status
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        finally:
+            simulation.recorder.add(await _recorded(simulation, request, status))
+        return response
+
+    return middleware
+
+
+async def _recorded(simulation: Simulation, request: web.Request, status: int) -> RecordedRequest:
+    return RecordedRequest(
+        method=request.method,
+        path=request.path,
+        query=request.query_string,
+        status=status,
+        api=api_of(request.path),
+        operation=request.get("operation") or await cmdlet_of(request) or request.path,
+        tenant_id=request.get("tenant_id"),
+        app_id=request.get("app_id"),
+        at=simulation.clock.now(),
+        fault="fault" in request,
+    )
+
+
+def inject(simulation: Simulation) -> Middleware:
+    """Apply the settings' latency and the faults that are waiting for this request."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_control(request):
+            return await handler(request)
+        fault = simulation.faults.take(request.method, str(request.rel_url), await cmdlet_of(request))
+        delay = simulation.settings.latency_ms + (fault.latency_ms if fault else 0)
+        if delay:
+            await asyncio.sleep(delay / 1000)
+        return await (handler(request) if fault is None else _faulty(simulation, request, handler, fault))
+
+    return middleware
+
+
+async def _faulty(simulation: Simulation, request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
+    request["fault"] = fault
+    if fault.stale is not None:
+        request["stale_seconds"] = fault.stale
+    replaces = fault.drop or fault.status is not None
+    if not replaces:
+        return await handler(request)
+    if fault.after:
+        await handler(request)
+    return _drop(request) if fault.drop else _failure(simulation, request, fault)
+
+
+def _drop(request: web.Request) -> web.Response:
+    request["dropped"] = True
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)
+
+
+def _failure(simulation: Simulation, request: web.Request, fault: Fault) -> web.Response:
+    status = fault.status or 500
+    body = default_body(simulation, request, status) if fault.body is None else fault.body
+    return web.json_response(body, status=status, headers=dict(fault.headers))
+
+
+def default_body(simulation: Simulation, request: web.Request, status: int) -> dict[str, Any]:
+    """The body that the service documents for a refusal that it did not choose itself."""
+    code, message = _CODES.get(status, ("UnknownError", "An unexpected error occurred."))
+    if api_of(request.path) != "graph":
+        return {"error": {"code": code, "message": message}}
+    inner = {"code": str(status), "date": simulation.clock.now().strftime("%Y-%m-%dT%H:%M:%S"), "message": message}
+    return {
+        "error": {"code": code, "innerError": {**inner, "request-id": str(uuid4()), "status": str(status)}, "message": message}
+    }
+
+
+_CODES = {
+    429: ("TooManyRequests", "Please retry again later."),
+    500: ("InternalServerError", "Internal server error."),
+    502: ("BadGateway", "Bad gateway."),
+    503: ("ServiceUnavailable", "The service is temporarily unavailable."),
+    504: ("GatewayTimeout", "The service did not answer in time."),
+}
+"""Codes by status. 429: microsoft-graph-docs concepts/throttling.md; the others: concepts/errors.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    """What a request costs its caller, and how much the caller has for ten seconds."""
+
+    key: tuple[str, ...]
+    cost: int
+    limit: int
+    scope: str
+
+
+def throttle(simulation: Simulation, buckets: Buckets) -> Middleware:
+    """Refuse a caller who has used up what the settings allow."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        charge = _charge(simulation, request)
+        if charge is None:
+            return await handler(request)
+        wait = buckets.take(charge.key, charge.cost, charge.limit, simulation.clock.now())
+        return await handler(request) if wait == 0 else _throttled(simulation, request, charge, wait)
+
+    return middleware
+
+
+def _charge(simulation: Simulation, request: web.Request) -> _Charge | None:
+    api = api_of(request.path)
+    limits = {
+        "graph": (simulation.settings.graph_units_per_10_seconds, GRAPH),
+        "exchange": (simulation.settings.exchange_requests_per_10_seconds, EXCHANGE),
+    }
+    limit, audience = limits.get(api, (0, ""))
+    token = _token(request, audience) if limit and not is_control(request) else None
+    if token is None:
+        return None
+    path = unquote(request.rel_url.raw_path.removeprefix("/v1.0"))
+    cost = resource_units(request.method, path, request.query) if api == "graph" else 1
+    access = "Read" if request.method == "GET" else "ReadWrite"
+    scope = f"Tenant_Application/{access}/{token.app_id}/{token.tenant_id}"
+    return _Charge((api, token.tenant_id, token.app_id), min(cost, limit), limit, scope)
+
+
+def _token(request: web.Request, audience: str) -> AccessToken | None:
+    try:
+        return verify_bearer(request, audience)
+    except BearerError:
+        return None
+
+
+def _throttled(simulation: Simulation, request: web.Request, charge: _Charge, wait: int) -> web.Response:
+    seconds = max(wait, simulation.settings.retry_after)
+    headers = {
+        "Retry-After": str(seconds),
+        "x-ms-throttle-scope": charge.scope,
+        "x-ms-throttle-information": "ResourceUnitLimitExceeded",
+    }
+    return web.json_response(default_body(simulation, request, 429), status=429, headers=headers)
+
+
+def keep(save: Callable[[], None]) -> Middleware:
+    """Write what a request changed before its answer goes out: what was answered survives a crash."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            save()
+
+    return middleware

@@ -1,0 +1,129 @@
+"""Changes behind everybody's back: what an administrator of the tenant, or an attacker, may do at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from local.microsoft365 import exchange
+from local.microsoft365.model import Tenant
+from local.microsoft365.state import camel_case
+
+
+class TamperError(ValueError):
+    """Raised when there is nothing of that name to change, or the change names a property that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """One change: properties of the object `identity` of a noun, or its removal."""
+
+    noun: str
+    """user, group, domain, servicePrincipal, roleAssignment, appRoleAssignment, oauth2PermissionGrant, or a cmdlet noun."""
+    identity: str
+    """An id or a name; for assignments and grants also the id or application id of their principal."""
+    change: Mapping[str, Any] | None = None
+    """Properties by Graph's (or Exchange's) names."""
+    remove: bool = False
+    tenant: str | None = None
+
+
+def tamper(tenant: Tenant, change: Tampering, now: datetime) -> None:
+    """Apply a change to a tenant. Raises TamperError."""
+    if change.remove == (change.change is not None):
+        raise TamperError("say either change or remove")
+    if change.noun == "user":
+        _tamper_user(tenant, change, now)
+    elif change.noun in _COLLECTIONS:
+        _tamper_object(tenant, change, now)
+    else:
+        _tamper_exchange(tenant, change)
+
+
+def _tamper_exchange(tenant: Tenant, change: Tampering) -> None:
+    try:
+        exchange.tamper(tenant, change.noun, change.identity, change.change)
+    except KeyError as error:
+        raise TamperError(f"no {change.noun} named {change.identity}") from error
+
+
+def _tamper_user(tenant: Tenant, change: Tampering, now: datetime) -> None:
+    user = tenant.users.find(change.identity)
+    if user is None:
+        raise TamperError(f"no user named {change.identity}")
+    if change.change is None:
+        tenant.users.remove(user.id)
+        _forget_member(tenant, user.id)
+        tenant.record_change(now, "user", user.id, "@removed")
+    else:
+        tenant.users.put(_changed(user, change.change))
+        tenant.record_change(now, "user", user.id, *change.change)
+
+
+def _tamper_object(tenant: Tenant, change: Tampering, now: datetime) -> None:
+    collection: dict[str, Any] = getattr(tenant, _COLLECTIONS[change.noun])
+    keys = [key for key, item in collection.items() if _is_named(tenant, key, item, change.identity)]
+    if not keys:
+        raise TamperError(f"no {change.noun} named {change.identity}")
+    for key in keys:
+        if change.change is None:
+            del collection[key]
+            _AFTER_REMOVAL.get(change.noun, _nothing)(tenant, key)
+        else:
+            collection[key] = _changed(collection[key], change.change)
+        if change.noun == "group":
+            tenant.record_change(now, "group", key, *(change.change or ("@removed",)))
+
+
+def _is_named(tenant: Tenant, key: str, item: Any, identity: str) -> bool:
+    """Whether an object is meant: by its key, its names, or by the principal or client that it belongs to."""
+    principal = tenant.service_principal_of(identity)
+    names = {key, *(getattr(item, name, None) for name in _NAMING_FIELDS)}
+    return identity in names or (principal is not None and principal.id in names)
+
+
+def _changed(item: Any, change: Mapping[str, Any]) -> Any:
+    python_names = {camel_case(field.name): field.name for field in fields(item)}
+    unknown = sorted(set(change) - set(python_names))
+    if unknown:
+        raise TamperError(f"no such property: {', '.join(unknown)}; there are {', '.join(sorted(python_names))}")
+    values = {python_names[name]: tuple(value) if isinstance(value, list) else value for name, value in change.items()}
+    return replace(item, **values)
+
+
+def _forget_principal(tenant: Tenant, identifier: str) -> None:
+    """Deleting a service principal deletes its grants and assignments with it (Graph: DELETE /servicePrincipals/{id})."""
+    for collection, owners in (
+        (tenant.app_role_assignments, ("principal_id", "resource_id")),
+        (tenant.oauth2_permission_grants, ("client_id", "resource_id")),
+        (tenant.role_assignments, ("principal_id",)),
+    ):
+        for key in [key for key, item in collection.items() if identifier in {getattr(item, owner) for owner in owners}]:
+            del collection[key]
+
+
+def _forget_member(tenant: Tenant, identifier: str) -> None:
+    for key, group in tenant.groups.items():
+        if identifier in group.member_ids:
+            tenant.groups[key] = replace(group, member_ids=tuple(each for each in group.member_ids if each != identifier))
+
+
+def _nothing(_tenant: Tenant, _identifier: str) -> None:
+    """Most removals leave nothing else behind."""
+
+
+_COLLECTIONS = {
+    "group": "groups",
+    "domain": "domains",
+    "servicePrincipal": "service_principals",
+    "roleAssignment": "role_assignments",
+    "appRoleAssignment": "app_role_assignments",
+    "oauth2PermissionGrant": "oauth2_permission_grants",
+}
+_NAMING_FIELDS = ("app_id", "display_name", "mail", "principal_id", "client_id", "app_role_id")
+_AFTER_REMOVAL: dict[str, Callable[[Tenant, str], None]] = {
+    "servicePrincipal": _forget_principal,
+    "group": _forget_member,
+}
