@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 
 from local.microsoft365 import exchange, graph
 from local.microsoft365.catalogue import EXCHANGE, GRAPH, resources
@@ -55,6 +56,8 @@ class Served:
     contract: Contract
     client: TestClient[web.Request, web.Application]
     clock: dict[str, datetime]
+    stale: dict[str, float]
+    """With `seconds` set, requests are marked as the simulation's fault of the kind "stale" marks them."""
 
     def advance(self, seconds: float) -> None:
         """Move the clock ahead."""
@@ -115,10 +118,18 @@ async def serve(users: int = 250) -> AsyncIterator[Served]:
     store.add_tenants([tenant, other])
     contract = Contract(CONTRACTS)
     simulation = Simulation(store=store, keys=signing_keys(), clock=clock, contract=contract)
-    application = web.Application(middlewares=[contract.middleware])
+    stale: dict[str, float] = {}
+
+    @web.middleware
+    async def mark(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if stale:
+            request["stale_seconds"] = stale["seconds"]
+        return await handler(request)
+
+    application = web.Application(middlewares=[mark, contract.middleware])
     application[SIMULATION] = simulation
     application.add_routes([*graph.routes(simulation), *exchange.routes(simulation)])
     client = TestClient(TestServer(application))
     async with client:
         simulation.url = str(client.make_url("/")).rstrip("/")
-        yield Served(simulation, tenant, other, contract, client, moments)
+        yield Served(simulation, tenant, other, contract, client, moments, stale)

@@ -158,15 +158,17 @@ async def test_a_write_answers_no_rows_and_is_kept(served: Served) -> None:
 
 
 async def test_a_reading_cmdlet_may_be_stale_and_a_writing_one_never(served: Served) -> None:
-    """A fault of that kind shows the tenant as it was: the middleware that sets it is the simulation's."""
-    await served.invoke("New-DistributionGroup", GROUP)
+    """A read shows the tenant as it was; a write works on the tenant as it is, and refuses the duplicate."""
     served.advance(60)
-    served.simulation.store.changed(served.tenant)
+    await served.invoke("New-DistributionGroup", GROUP)
+    served.stale["seconds"] = 30
 
-    before = served.simulation.store.tenant_before(served.tenant.id, 30)
+    read = await served.invoke("Get-DistributionGroup", {"Identity": "Scope"})
+    written = await served.invoke("New-DistributionGroup", GROUP)
+    served.stale.clear()
+    fresh = await served.invoke("Get-DistributionGroup", {"Identity": "Scope"})
 
-    assert [group.display_name for group in before.groups.values()].count("Scope") == 1
-    assert len(served.tenant.groups) == len(before.groups)
+    assert (read.status, written.status, fresh.status) == (404, 400, 200)
 
 
 async def test_pages_are_followed_by_posting_the_same_call(served: Served) -> None:

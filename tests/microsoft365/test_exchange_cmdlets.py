@@ -266,6 +266,20 @@ def test_a_connector_that_a_rule_uses_stays(exchange: Exchange) -> None:
     assert exchange("Get-OutboundConnector", IsTransportRuleScoped=True) == []
 
 
+def test_where_it_is_switched_on_a_used_connector_goes(exchange: Exchange) -> None:
+    """The other way of the named uncertainty: the rule stays, and names a connector that is gone."""
+    exchange("New-OutboundConnector", **OUTBOUND)
+    exchange("New-TransportRule", Name="Route", RouteMessageOutboundConnector="Scanner")
+    organization = TenantOrganization(exchange.tenant, NOW)
+    call = CmdletInput("Remove-OutboundConnector", {"Identity": "Scanner"})
+    uncertain = {"connector_in_use_removable"}
+
+    execute(call.name, prepare(call, organization, frozenset(HANDLERS), now=NOW, uncertain=uncertain))
+
+    assert exchange("Get-OutboundConnector", IsTransportRuleScoped=True) == []
+    assert exchange("Get-TransportRule")[0]["RouteMessageOutboundConnector"] == "Scanner"
+
+
 def test_a_rule_routes_to_a_connector_that_exists(exchange: Exchange) -> None:
     """The connector may be named by its GUID; the rule shows its name; a rename is followed."""
     connector = exchange("New-OutboundConnector", **OUTBOUND)[0]

@@ -498,6 +498,20 @@ async def test_a_role_needs_an_administrator_a_scope_and_a_principal(served: Ser
     assert [no_scope.status, no_json.status] == [400, 400]
 
 
+async def test_a_stale_read_does_not_show_a_new_assignment(served: Served) -> None:
+    """Read-after-write may lag; the write itself never does."""
+    served.advance(60)
+    principal = add_principal(served)
+    made = await assign(served, principal.id, helper_token(served, *PRIVILEGED))
+    path = f"{ROLE_ASSIGNMENTS}/{made.body['id']}"
+    served.stale["seconds"] = 30
+
+    read = await served.graph(path, "RoleManagement.Read.Directory")
+    again = await assign(served, principal.id, helper_token(served, *PRIVILEGED))
+
+    assert (read.status, again.status) == (404, 400)
+
+
 async def test_an_assignment_is_taken_back(served: Served) -> None:
     """204, then 404."""
     principal = add_principal(served)

@@ -35,6 +35,8 @@ from local.microsoft365.simulation import Simulation, simulation_of
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
 APPLICATION_PERMISSION = "Exchange.ManageAsApp"
+UNCERTAIN = ("connector_in_use_removable",)
+"""Settings that switch what Microsoft doesn't document; each is off where the simulation's settings don't have it."""
 _CONTENT_TYPE = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 _RATE_LIMIT = 30_000
 _RATE_WINDOW = timedelta(minutes=15)
@@ -97,6 +99,7 @@ def _authorize(request: web.Request) -> AccessToken | web.Response:
         token = verify_bearer(request, EXCHANGE)
     except BearerError:
         return _unauthorized(request)
+    request["tenant_id"], request["app_id"] = token.tenant_id, token.app_id
     tenant = simulation_of(request).store.find_tenant(request.match_info["tenant"])
     allowed = token.roles if token.is_app_only else token.scopes
     if tenant is None or tenant.id != token.tenant_id or not allowed & {APPLICATION_PERMISSION, "Exchange.Manage"}:
@@ -115,7 +118,8 @@ def _invoke(request: web.Request, simulation: Simulation, call: CmdletInput, tok
     now = simulation.clock.now()
     reads = call.name.lower().startswith("get-")
     tenant = simulation.tenant_for(request, token.tenant_id) if reads else simulation.store.tenant(token.tenant_id)
-    bound = prepare(call, TenantOrganization(tenant, now), offered_cmdlets(token.wids), now=now)
+    uncertain = {name for name in UNCERTAIN if getattr(simulation.settings, name, False)}
+    bound = prepare(call, TenantOrganization(tenant, now), offered_cmdlets(token.wids), now=now, uncertain=uncertain)
     skip = request.query.get("$skiptoken")
     offset = read_page_token(skip, call, now) if skip else 0
     rows = execute(call.name, bound)

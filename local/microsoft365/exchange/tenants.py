@@ -24,6 +24,7 @@ _DIRECTORY_PROPERTIES = frozenset(
         "Guid",
         "ExternalDirectoryObjectId",
         "Alias",
+        "Description",
         "DisplayName",
         "PrimarySmtpAddress",
         "EmailAddresses",
@@ -65,6 +66,7 @@ def _group_view(group: Group) -> dict[str, Any]:
         "Name": name,
         "Identity": name,
         "Alias": group.mail_nickname,
+        "Description": [group.description] if group.description else [],
         "DisplayName": group.display_name,
         "PrimarySmtpAddress": group.mail,
         "EmailAddresses": list(group.proxy_addresses),
@@ -125,6 +127,9 @@ class TenantOrganization:
     def recipient(self, identity: str) -> Recipient | None:
         """Return the mailbox, guest or mail-enabled group of this id, address or name."""
         wanted = identity.lower()
+        member = self.tenant.users.get(wanted)
+        if member is not None:
+            return _user_recipient(member)
         for group in self.tenant.groups.values():
             addresses = {address.partition(":")[2].lower() for address in group.proxy_addresses}
             called = {group.id.lower(), group.display_name.lower(), str(group.exchange.get("Name", "")).lower()}

@@ -44,34 +44,36 @@ def page(
     write: Callable[[T], dict[str, Any]],
     *,
     keep: Callable[[Iterable[tuple[int, T]]], Iterator[tuple[int, T]]] = iter,
-    default_size: int = DEFAULT_PAGE,
+    total: int | None = None,
 ) -> Answer:
     """Return one page of the collection at `path` of the metadata, with a next link when there is more.
 
-    `keep` filters what `scan` gives. The count, where it was asked for, stands on the first page only.
+    `keep` filters what `scan` gives. The count, where it was asked for, stands on the first page only; `total` is the
+    number of objects where nothing is filtered and it is known without looking at them.
     """
     query = context.query
     collection = f"{context.tenant.id}/{path.partition('(')[0]}"
     start = read_skip_token(collection, query.skip_token)
-    size = query.top or context.settings.page_size or default_size
+    size = query.top or context.settings.page_size or DEFAULT_PAGE
     found = list(islice(keep(scan(start)), size + 1))
     document: dict[str, Any] = {"@odata.context": context.metadata(path)}
     if query.count and not query.skip_token:
-        document["@odata.count"] = sum(1 for _ in keep(scan(0)))
+        counted = total is not None and query.filter is None
+        document["@odata.count"] = total if counted else sum(1 for _ in keep(scan(0)))
     if len(found) > size:
         document["@odata.nextLink"] = context.next_page(write_skip_token(collection, found[size][0]))
     document["value"] = [write(item) for _, item in found[:size]]
     return Answer(document=document)
 
 
-def list_page(context: Context, path: str, shape: Shape[T], scan: Scan[T]) -> Answer:
+def list_page(context: Context, path: str, shape: Shape[T], scan: Scan[T], total: int | None = None) -> Answer:
     """Return one page of a collection whose objects are all of one shape."""
     columns = shape.columns(context.query.select, context.visible(shape.name))
 
     def keep(found: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
         return accepted(context, shape, found)
 
-    return page(context, path + selection(context), scan, lambda item: row(columns, item), keep=keep)
+    return page(context, path + selection(context), scan, lambda item: row(columns, item), keep=keep, total=total)
 
 
 def entity(context: Context, path: str, shape: Shape[T], item: T) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from local.microsoft365.graph.collections import accepted, entity, list_page, page, scan_list, selection
+from local.microsoft365.graph.collections import Scan, accepted, entity, list_page, page, scan_list, selection
 from local.microsoft365.graph.context import Answer, Context
 from local.microsoft365.graph.errors import denied, not_found
 from local.microsoft365.graph.shapes import GROUP, SERVICE_PRINCIPAL, USER, Column, Shape, row
@@ -44,9 +44,12 @@ def _member(tenant: Tenant, identifier: str) -> Member | None:
     return tenant.groups.get(identifier) or tenant.service_principals.get(identifier) or tenant.users.get(identifier)
 
 
-def _direct(tenant: Tenant, group: Group) -> list[Member]:
-    members = (_member(tenant, identifier) for identifier in group.member_ids)
-    return [member for member in members if member is not None]
+def _direct(tenant: Tenant, group: Group, start: int = 0) -> Iterator[tuple[int, Member]]:
+    """Give the members with their positions in the group, from one on; what is no longer there is left out."""
+    for position, identifier in enumerate(group.member_ids[start:], start):
+        member = _member(tenant, identifier)
+        if member is not None:
+            yield position, member
 
 
 def _transitive(tenant: Tenant, group: Group) -> list[Member]:
@@ -54,7 +57,7 @@ def _transitive(tenant: Tenant, group: Group) -> list[Member]:
     seen: dict[str, Member] = {}
     waiting = [group]
     while waiting:
-        for member in _direct(tenant, waiting.pop(0)):
+        for _, member in _direct(tenant, waiting.pop(0)):
             if member.id not in seen and member.id != group.id:
                 seen[member.id] = member
                 if isinstance(member, Group):
@@ -62,13 +65,15 @@ def _transitive(tenant: Tenant, group: Group) -> list[Member]:
     return list(seen.values())
 
 
-def _members(context: Context, *, transitive: bool) -> list[Member]:
-    """Return a group's members; raises GraphError (403) for a hidden membership without Member.Read.Hidden."""
+def _scan(context: Context, *, transitive: bool) -> Scan[Member]:
+    """Return a scan of a group's members; raises GraphError (403) for a hidden membership without Member.Read.Hidden."""
     group = _group(context)
     hidden = (group.visibility or "").lower() == "hiddenmembership"
     if hidden and "Member.Read.Hidden" not in context.token.roles | context.token.scopes:
         raise denied()
-    return _transitive(context.tenant, group) if transitive else _direct(context.tenant, group)
+    if transitive:
+        return scan_list(_transitive(context.tenant, group))
+    return lambda start: _direct(context.tenant, group, start)
 
 
 def _columns(context: Context, shape: Shape[Any], operation: str) -> tuple[Column, ...]:
@@ -90,18 +95,20 @@ def _list_members(context: Context, *, transitive: bool) -> Answer:
         shape, _ = _MEMBER_SHAPES[type(member)]
         return {"@odata.type": shape.annotation, **row(columns[type(member)], member)}
 
-    scan = scan_list(_members(context, transitive=transitive))
-    return page(context, "directoryObjects" + selection(context), scan, write)
+    return page(context, "directoryObjects" + selection(context), _scan(context, transitive=transitive), write)
 
 
 def _list_user_members(context: Context, *, transitive: bool) -> Answer:
     columns = USER.columns(context.query.select, context.visible("user", "GET /users"))
-    users = [member for member in _members(context, transitive=transitive) if isinstance(member, User)]
+    members = _scan(context, transitive=transitive)
+
+    def users(start: int) -> Iterator[tuple[int, User]]:
+        return ((position, member) for position, member in members(start) if isinstance(member, User))
 
     def keep(found: Iterable[tuple[int, User]]) -> Iterator[tuple[int, User]]:
         return accepted(context, USER, found)
 
-    return page(context, "users" + selection(context), scan_list(users), lambda user: row(columns, user), keep=keep)
+    return page(context, "users" + selection(context), users, lambda user: row(columns, user), keep=keep)
 
 
 def list_members(context: Context) -> Answer:

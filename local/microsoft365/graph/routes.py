@@ -114,6 +114,7 @@ async def _context(request: web.Request, simulation: Simulation, match: Match, t
 async def _answer(request: web.Request, simulation: Simulation, path: str) -> Answer:
     """Return the handler's answer; raises GraphError when the request is refused on the way to it."""
     token = _token(request)
+    request["tenant_id"], request["app_id"] = token.tenant_id, token.app_id
     match = find_operation(request.method, path)
     request["operation"] = match.operation.template
     context = await _context(request, simulation, match, token)

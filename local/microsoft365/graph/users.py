@@ -27,7 +27,8 @@ def _scan(users: UserDirectory, demands: Mapping[str, object]) -> Callable[[int]
 def list_users(context: Context) -> Answer:
     """GET /users (learn.microsoft.com/graph/api/user-list): 100 a page, up to 999 with `$top`."""
     demands = context.query.filter.demands if context.query.filter is not None else {}
-    return list_page(context, "users", USER, _scan(context.tenant.users, demands))
+    users = context.tenant.users
+    return list_page(context, "users", USER, _scan(users, demands), total=len(users))
 
 
 def get_user(context: Context) -> Answer:
