@@ -10,13 +10,25 @@ from shared.domain.grant import Direction, Grant, Intent, Scope, ScopeKind, Step
 from shared.domain.outcomes import Outcome, Progress, Wait
 from shared.domain.steps import StepName
 from shared.ports import Bindings, DirectoryStore, Exchange, Microsoft
+from shared.workflows.mail_flow import mail_flow
+from shared.workflows.policy_activation import policy_activation
+from shared.workflows.preflight import preflight
 from shared.workflows.run import Clients, GrantRows, Run, Workflow
 from tests.unit.mailflow.requests import GRANT_ID, SETTINGS
 from tests.workflows.fake_exchange import FakeExchange
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BOTH = (Direction.INBOUND, Direction.OUTBOUND)
+DOMAIN_INTENT = Intent(BOTH, Scope(), "standard")
 GROUP_INTENT = Intent(BOTH, Scope(ScopeKind.GROUP, group="everybody@contoso.com"), "standard")
+INTENTS = (DOMAIN_INTENT, GROUP_INTENT)
+TAMPERED: dict[str, dict[str, Any]] = {
+    "InboundConnector": {"RequireTls": None},
+    "OutboundConnector": {"UseMXRecord": True},
+    "TransportRule": {"State": "Enabled", "Mode": "Audit"},
+    "DistributionGroup": {"_members": [], "HiddenFromAddressListsEnabled": False},
+}
+"""A change of somebody else's for each kind of object, made through every cmdlet that could make it."""
 NAMES = [
     "Grantline Inline Inbound Return Connector",
     "Grantline Inline Outbound Return Connector",
@@ -115,3 +127,17 @@ class Bench:
     def tenant(self) -> dict[str, list[dict[str, Any]]]:
         """Return a copy of what the tenant holds."""
         return deepcopy(self.exchange.objects)
+
+
+async def life(intent: Intent) -> Bench:
+    """Let a grant go its way through the mail flow, with every one of its objects changed by somebody else in between."""
+    bench = Bench(intent=intent)
+    await bench.once(preflight)
+    await bench.once(mail_flow)
+    for noun, properties in TAMPERED.items():
+        for item in bench.exchange.objects[noun]:
+            item.update(properties if item["Name"].startswith("Grantline") else {})
+    await bench.once(mail_flow)
+    await bench.once(policy_activation)
+    assert {item["State"] for item in bench.exchange.objects["TransportRule"]} == {"Enabled"}
+    return bench

@@ -13,9 +13,8 @@ from shared.ports import RefusedError, TransientError
 from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, mail_flow, read_facts
 from tests.unit.mailflow.requests import SETTINGS, request
 from tests.workflows.fake_exchange import FakeExchange, PowerCutError
-from tests.workflows.mail_flow_runs import BOTH, GROUP_INTENT, NAMES, Bench
+from tests.workflows.mail_flow_runs import DOMAIN_INTENT, GROUP_INTENT, NAMES, Bench
 
-DOMAIN_INTENT = Intent(BOTH, Scope(), "standard")
 CUTS = [(DOMAIN_INTENT, cut) for cut in range(1, 9)] + [(GROUP_INTENT, cut) for cut in range(1, 13)]
 """Every write of a grant for domains, and of one for a group."""
 
