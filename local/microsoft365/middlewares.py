@@ -20,13 +20,15 @@ from local.microsoft365.catalogue import EXCHANGE, GRAPH
 from local.microsoft365.faults import Fault
 from local.microsoft365.graph import resource_units
 from local.microsoft365.recorder import RecordedRequest
-from local.microsoft365.simulation import Simulation
+from local.microsoft365.simulation import APP_ID, OPERATION, STALE_SECONDS, TENANT_ID, Simulation
 from local.microsoft365.throttling import Buckets
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
 _CONTROL = "/_control"
 _GRAPH = "/v1.0/"
 _EXCHANGE = "/adminapi/"
+_FAULT = web.RequestKey("fault", Fault)
+_DROPPED = web.RequestKey("dropped", bool)
 
 
 def api_of(path: str) -> str:
@@ -61,7 +63,7 @@ def record(simulation: Simulation) -> Middleware:
         status = 500
         try:
             response = await handler(request)
-            status = 0 if request.get("dropped") else response.status
+            status = 0 if request.get(_DROPPED) else response.status
         except web.HTTPException as error:
             status = error.status
             raise
@@ -79,11 +81,11 @@ async def _recorded(simulation: Simulation, request: web.Request, status: int) -
         query=request.query_string,
         status=status,
         api=api_of(request.path),
-        operation=request.get("operation") or await cmdlet_of(request) or request.path,
-        tenant_id=request.get("tenant_id"),
-        app_id=request.get("app_id"),
+        operation=request.get(OPERATION) or await cmdlet_of(request) or request.path,
+        tenant_id=request.get(TENANT_ID),
+        app_id=request.get(APP_ID),
         at=simulation.clock.now(),
-        fault="fault" in request,
+        fault=_FAULT in request,
     )
 
 
@@ -104,9 +106,9 @@ def inject(simulation: Simulation) -> Middleware:
 
 
 async def _faulty(simulation: Simulation, request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
-    request["fault"] = fault
+    request[_FAULT] = fault
     if fault.stale is not None:
-        request["stale_seconds"] = fault.stale
+        request[STALE_SECONDS] = fault.stale
     replaces = fault.drop or fault.status is not None
     if not replaces:
         return await handler(request)
@@ -116,7 +118,7 @@ async def _faulty(simulation: Simulation, request: web.Request, handler: Handler
 
 
 def _drop(request: web.Request) -> web.Response:
-    request["dropped"] = True
+    request[_DROPPED] = True
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=503)

@@ -184,9 +184,9 @@ async def serve(options: Options | None = None, *, clock: Clock | None = None) -
             keeper.simulation.ca_file = options.ca_file
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
-        sockets = listen(options.port)
-        keeper.simulation.url = f"https://localhost:{sockets[0].getsockname()[1]}"
         runner = web.AppRunner(build_app(keeper), access_log=None, handle_signals=False, shutdown_timeout=0.2)
+        sockets = [stack.enter_context(each) for each in listen(options.port)]
+        keeper.simulation.url = f"https://localhost:{sockets[0].getsockname()[1]}"
         try:
             await runner.setup()
             for each in sockets:
@@ -194,8 +194,6 @@ async def serve(options: Options | None = None, *, clock: Clock | None = None) -
             yield keeper.simulation
         finally:
             await runner.cleanup()
-            for each in sockets:
-                each.close()
             keeper.save()
 
 

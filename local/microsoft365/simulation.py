@@ -8,7 +8,7 @@ Who provides what:
 - A handler that reads does so through `simulation.tenant_for(request, tenant_id)`: it answers a fault of the kind "stale"
   with the tenant as it was. A handler that writes uses `simulation.store.tenant(tenant_id)` and calls
   `simulation.store.changed(tenant)` afterwards; ids of new objects come from `tenant.new_id(noun, name)`.
-- A handler may set `request["operation"]` (a Graph path template, a cmdlet name): the recorder and the faults show and match it.
+- A handler may set `request[OPERATION]` (a Graph path template, a cmdlet name): the recorder shows it.
 - Throttling, latency, faults and recording are middlewares: handlers know nothing of them.
 """
 
@@ -58,10 +58,17 @@ class Simulation:
 
     def tenant_for(self, request: web.Request, tenant_id: str) -> Tenant:
         """The tenant for a reading request: as it is, or as it was where a fault says so. Raises KeyError."""
-        stale = request.get("stale_seconds")
-        return self.store.tenant(tenant_id) if stale is None else self.store.tenant_before(tenant_id, float(stale))
+        stale = request.get(STALE_SECONDS)
+        return self.store.tenant(tenant_id) if stale is None else self.store.tenant_before(tenant_id, stale)
 
 
+OPERATION = web.RequestKey("operation", str)
+"""What the request does, for the recorder."""
+TENANT_ID = web.RequestKey("tenant_id", str)
+APP_ID = web.RequestKey("app_id", str)
+"""Whose request it is, for the recorder."""
+STALE_SECONDS = web.RequestKey("stale_seconds", float)
+"""How old the tenant is that a reading request sees; absent: it sees the present."""
 SIMULATION: web.AppKey[Simulation] = web.AppKey("simulation", Simulation)
 
 

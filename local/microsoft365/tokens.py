@@ -12,7 +12,7 @@ from jwt.types import Options
 
 from local.microsoft365.catalogue import resources
 from local.microsoft365.keys import SigningKeys
-from local.microsoft365.simulation import simulation_of
+from local.microsoft365.simulation import APP_ID, TENANT_ID, simulation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def verify_bearer(request: web.Request, audience: str) -> AccessToken:
     if claims["tid"] not in simulation.store.tenants:
         raise BearerError("tenant")
     # The recorder shows whose request it was.
-    request["tenant_id"], request["app_id"] = claims["tid"], claims["appid"]
+    request[TENANT_ID], request[APP_ID] = claims["tid"], claims["appid"]
     return _access_token(claims)
 
 

@@ -22,7 +22,7 @@ from local.microsoft365.contract import Contract
 from local.microsoft365.keys import SigningKeys
 from local.microsoft365.model import Tenant
 from local.microsoft365.seed import TenantSeed, make_tenant
-from local.microsoft365.simulation import SIMULATION, Simulation
+from local.microsoft365.simulation import SIMULATION, STALE_SECONDS, Simulation
 from local.microsoft365.store import Store
 
 NOW = datetime(2026, 8, 20, 10, 0, tzinfo=UTC)
@@ -123,7 +123,7 @@ async def serve(users: int = 250) -> AsyncIterator[Served]:
     @web.middleware
     async def mark(request: web.Request, handler: Handler) -> web.StreamResponse:
         if stale:
-            request["stale_seconds"] = stale["seconds"]
+            request[STALE_SECONDS] = stale["seconds"]
         return await handler(request)
 
     application = web.Application(middlewares=[mark, contract.middleware])

@@ -31,7 +31,7 @@ from local.microsoft365.exchange.wire import (
     read_input,
     read_page_token,
 )
-from local.microsoft365.simulation import Simulation, simulation_of
+from local.microsoft365.simulation import APP_ID, OPERATION, TENANT_ID, Simulation, simulation_of
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
 APPLICATION_PERMISSION = "Exchange.ManageAsApp"
@@ -99,7 +99,7 @@ def _authorize(request: web.Request) -> AccessToken | web.Response:
         token = verify_bearer(request, EXCHANGE)
     except BearerError:
         return _unauthorized(request)
-    request["tenant_id"], request["app_id"] = token.tenant_id, token.app_id
+    request[TENANT_ID], request[APP_ID] = token.tenant_id, token.app_id
     tenant = simulation_of(request).store.find_tenant(request.match_info["tenant"])
     allowed = token.roles if token.is_app_only else token.scopes
     if tenant is None or tenant.id != token.tenant_id or not allowed & {APPLICATION_PERMISSION, "Exchange.Manage"}:
@@ -150,7 +150,7 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
             call = read_input(await request.read())
         except (KeyError, TypeError, ValueError):
             return web.Response(status=400, headers=_headers(request))
-        request["operation"] = canonical_name(call.name)
+        request[OPERATION] = canonical_name(call.name)
         token = _authorize(request)
         if isinstance(token, web.Response):
             return token
@@ -162,7 +162,7 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
         return _answer(request, 200, document, extra | {"Preference-Applied": 'odata.include-annotations="*"'})
 
     async def module_file(request: web.Request) -> web.Response:
-        request["operation"] = "EXOModuleFile"
+        request[OPERATION] = "EXOModuleFile"
         token = _authorize(request)
         return token if isinstance(token, web.Response) else _module_file(request, token)
 

@@ -16,7 +16,7 @@ from local.microsoft365.graph.errors import GraphError, denied, invalid_token, m
 from local.microsoft365.graph.operations import Match, Operation, find_operation, resource_units
 from local.microsoft365.graph.permissions import effective_permissions, permission_table
 from local.microsoft365.graph.query import read_query
-from local.microsoft365.simulation import Simulation
+from local.microsoft365.simulation import APP_ID, OPERATION, TENANT_ID, Simulation
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
 PREFIX = "/v1.0"
@@ -114,9 +114,9 @@ async def _context(request: web.Request, simulation: Simulation, match: Match, t
 async def _answer(request: web.Request, simulation: Simulation, path: str) -> Answer:
     """Return the handler's answer; raises GraphError when the request is refused on the way to it."""
     token = _token(request)
-    request["tenant_id"], request["app_id"] = token.tenant_id, token.app_id
+    request[TENANT_ID], request[APP_ID] = token.tenant_id, token.app_id
     match = find_operation(request.method, path)
-    request["operation"] = match.operation.template
+    request[OPERATION] = match.operation.template
     context = await _context(request, simulation, match, token)
     answer = match.operation.handler(context)
     if match.operation.writes:

@@ -18,11 +18,10 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
     """The routes of the identity platform."""
     browser = Browser(simulation, Sessions(), Codes())
     simulation.on_reset.extend((browser.sessions.clear, browser.codes.clear))
-    authorize = AuthorizeEndpoint(browser)
     pages: dict[str, Handler] = {
-        "/{tenant}/oauth2/v2.0/authorize": authorize,
-        "/{tenant}/adminconsent": AdminConsentEndpoint(browser, 1),
-        "/{tenant}/v2.0/adminconsent": AdminConsentEndpoint(browser, 2),
+        "/{tenant}/oauth2/v2.0/authorize": AuthorizeEndpoint(browser).answer,
+        "/{tenant}/adminconsent": AdminConsentEndpoint(browser, 1).answer,
+        "/{tenant}/v2.0/adminconsent": AdminConsentEndpoint(browser, 2).answer,
     }
 
     async def sign_out(request: web.Request) -> web.Response:
@@ -34,6 +33,6 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
     return [
         *metadata.routes(simulation),
         *(web.route(method, path, handler) for path, handler in pages.items() for method in ("GET", "POST")),
-        web.post("/{tenant}/oauth2/v2.0/token", TokenEndpoint(simulation, browser.codes)),
+        web.post("/{tenant}/oauth2/v2.0/token", TokenEndpoint(simulation, browser.codes).answer),
         web.get("/{tenant}/oauth2/v2.0/logout", sign_out),
     ]

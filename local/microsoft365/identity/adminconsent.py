@@ -39,7 +39,7 @@ class AdminConsentEndpoint:
         self._simulation = browser.simulation
         self._version = version
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """A page, or the redirect back with the outcome."""
         try:
             visit = await self._browser.visit(request)

@@ -52,7 +52,7 @@ class AuthorizeEndpoint:
         self._browser = browser
         self._simulation = browser.simulation
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """A page, or the redirect back to the client."""
         try:
             visit = await self._browser.visit(request)

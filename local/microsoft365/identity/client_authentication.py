@@ -150,6 +150,11 @@ def _check_times(claims: Mapping[str, Any], now: datetime) -> None:
         raise IdentityError(700024)
 
 
-def thumbprint(pem: str) -> str:
-    """The SHA-256 thumbprint of a certificate in PEM, hexadecimal; raises ValueError when it is none."""
-    return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
+def check_certificate(pem: str) -> None:
+    """Raise ValueError when `pem` is no certificate."""
+    x509.load_pem_x509_certificate(pem.encode())
+
+
+def check_public_key(pem: str) -> None:
+    """Raise ValueError when `pem` is no public key."""
+    load_pem_public_key(pem.encode())

@@ -23,7 +23,7 @@ from local.microsoft365.identity.scopes import OPENID_SCOPES, Request, read_scop
 from local.microsoft365.identity.sessions import AuthorizationCode, Codes
 from local.microsoft365.keys import base64url
 from local.microsoft365.model import Registration, ServicePrincipal, Tenant
-from local.microsoft365.simulation import Simulation
+from local.microsoft365.simulation import APP_ID, Simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,16 @@ class TokenEndpoint:
         self._simulation = simulation
         self._codes = codes
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         """The answer: tokens, or a refusal in Microsoft's words."""
         now = self._simulation.clock.now()
         try:
             form = with_basic_credentials(_texts(await request.post()), request.headers.get("Authorization", ""))
-            request["app_id"] = form.get("client_id")
-            answer = self._answer(request.match_info["tenant"], form)
+            request[APP_ID] = form.get("client_id", "")
+            body = self._answer(request.match_info["tenant"], form)
         except IdentityError as error:
             return error_response(request, error, now, self._simulation.url)
-        return web.json_response(answer, headers=endpoint_headers(request, new_trace(request, now)))
+        return web.json_response(body, headers=endpoint_headers(request, new_trace(request, now)))
 
     def _answer(self, segment: str, form: Mapping[str, str]) -> dict[str, Any]:
         grants = {"client_credentials": self._client_credentials, "authorization_code": self._authorization_code}
