@@ -34,7 +34,7 @@ def main() -> int:
     """Run the command of the command line and return its exit code."""
     arguments = _parser().parse_args()
     try:
-        return asyncio.run(arguments.command(arguments))
+        return int(asyncio.run(arguments.command(arguments)))
     except (StackError, AzuriteError, demo.DemoError, BrowserError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -109,7 +109,7 @@ async def _until_ended(stack: Stack) -> None:
         task.cancel()
     died = [parts[task] for task in done if task in parts]
     if died and stop not in done:
-        raise StackError(f"the {died[0]} ended by itself; its own words stand above")
+        raise StackError(f"the {died[0]} ended by itself; its log is in {stack.options.data}")
 
 
 async def _demo(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ class Form:
 
     action: str
     method: str
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: list[tuple[str, str]] = field(default_factory=list)
     buttons: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -82,7 +82,10 @@ class Browser:
 
     async def submit(self, page: Page, form: Form, *, press: tuple[str, str] | None = None, **fields: str) -> Page:
         """Fill a form's fields and submit it, by a button where one is named."""
-        content = {**form.fields, **fields, **(dict([press]) if press else {})}
+        content: dict[str, list[str]] = {}
+        for name, value in (*form.fields, *([press] if press else [])):
+            content.setdefault(name, []).append(value)
+        content |= {name: [value] for name, value in fields.items()}
         address = urljoin(page.url, form.action)
         if form.method == "get":
             return await self._go("GET", f"{address}?{httpx.QueryParams(content)}")
@@ -97,7 +100,7 @@ class Browser:
         return content
 
     async def _go(
-        self, method: str, url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self, method: str, url: str, form: Mapping[str, list[str]] | None = None, headers: Mapping[str, str] | None = None
     ) -> Page:
         for _ in range(MAXIMUM_HOPS):
             answer = await self._client.request(method, url, data=form, headers=headers)
@@ -159,11 +162,13 @@ class _Reader(HTMLParser):
         if tag == "select":
             self._select = name
         elif tag == "option":
-            form.fields.setdefault(self._select, values.get("value", ""))
+            if self._select not in dict(form.fields) or "selected" in values:
+                form.fields = [pair for pair in form.fields if pair[0] != self._select]
+                form.fields.append((self._select, values.get("value", "")))
         elif tag == "button" or kind == "submit":
             form.buttons.append((name, values.get("value", "")))
         elif name and (kind not in ("checkbox", "radio") or "checked" in values):
-            form.fields[name] = values.get("value", "")
+            form.fields.append((name, values.get("value", "on" if kind in ("checkbox", "radio") else "")))
 
 
 def _read(url: str, status: int, text: str) -> Page:

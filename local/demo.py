@@ -114,7 +114,7 @@ async def _press_on(browser: Browser, stack: Stack, page: Page) -> Page:
     person = stack.administrator
     answers = {"loginfmt": person["user_principal_name"], "passwd": person["password"]}
     form = page.forms[0]
-    fields = {name: value for name, value in answers.items() if name in form.fields}
+    fields = {name: value for name, value in answers.items() if name in dict(form.fields)}
     accept = next((button for button in form.buttons if button[1] == "accept"), None)
     return await browser.submit(page, form, press=accept, **fields)
 

@@ -23,12 +23,13 @@ ACCOUNT_ID, ACCOUNT_NAME = "contoso", "Contoso"
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 60
 STOP_SECONDS = 15
+LAST_WORDS = 2000
 CONSOLE_PORT = 7071
 TENANT_PORT = 8443
 
 
 class StackError(Exception):
-    """Raised when a part does not start; its message is the part's own words."""
+    """Raised when a part does not start or ends by itself; its message has the part's last words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,11 @@ class Stack:
             *(sys.executable, "-m", "local.host", "--app", str(self.options.app), "--port", self.console.rsplit(":", 1)[1]),
             *("--data", str(self.options.data / "host"), "--json", "--parent-pid", str(os.getpid())),
         ]
-        self.host_process, self.host = await _start(command, self.environment)
+        self.host_process, self.host = await _start(command, self.environment, self.log("host"))
+
+    def log(self, part: str) -> Path:
+        """Return the file that a part's log goes to."""
+        return self.options.data / f"{part}.log"
 
     async def kill_host(self) -> None:
         """End the functions host as a crash would: SIGKILL, nothing finished, nothing given back."""
@@ -102,7 +107,7 @@ async def up(options: Options) -> Stack:
     console = f"http://localhost:{free_port(kept['console_port'])}"
     tenant_port = free_port(kept["tenant_port"])
     storage = asyncio.create_task(azurite.start(options.data / "storage"))
-    tenant = asyncio.create_task(_start(_tenant_command(options, tenant_port, console), dict(os.environ)))
+    tenant = asyncio.create_task(_start(_tenant_command(options, tenant_port, console), os.environ, options.data / "tenant.log"))
     started = await asyncio.gather(storage, tenant, return_exceptions=True)
     failed = [result for result in started if isinstance(result, BaseException)]
     if failed:
@@ -193,19 +198,26 @@ async def _seed_account(environment: Mapping[str, str]) -> None:
         await built.close()
 
 
-async def _start(command: list[str], environment: Mapping[str, str]) -> tuple[Process, dict[str, Any]]:
+async def _start(command: list[str], environment: Mapping[str, str], log: Path) -> tuple[Process, dict[str, Any]]:
     """Start a part and read its ready line. Raises StackError with its own words when it ends or stays silent."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=PIPE, cwd=PROJECT, env={**environment, "PYTHONUNBUFFERED": "1"}, limit=2**22
-    )
+    with log.open("ab") as words:
+        begun = words.tell()
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=PIPE, stderr=words, cwd=PROJECT, env={**environment, "PYTHONUNBUFFERED": "1"}, limit=2**22
+        )
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     try:
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
         facts: dict[str, Any] = json.loads(line)
     except (TimeoutError, ValueError):
         await _stop(process)
-        raise StackError(f"{command[2]} did not start; its own words stand above") from None
+        raise StackError(f"{command[2]} did not start:\n{last_words(log, begun)}") from None
     return process, facts
+
+
+def last_words(log: Path, begun: int = 0) -> str:
+    """Return the end of a part's log, from where it was started."""
+    return log.read_bytes()[begun:].decode(errors="replace")[-LAST_WORDS:].strip() or "(it said nothing)"
 
 
 async def _stop(process: Process) -> None:

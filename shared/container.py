@@ -25,7 +25,6 @@ from shared.web.site import Site
 from shared.workflows.run import Clients, Run
 from shared.workflows.table import WORKFLOWS
 
-
 NOT_GRANTED = "not_granted"
 """The state, in the console's list, of an account that has no grant."""
 

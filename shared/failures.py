@@ -22,7 +22,7 @@ def outcome_of(error: Exception, step: Step, now: datetime) -> Outcome:
     delay = schedule.backoff(step.attempts + 1, definition.retry_first, definition.retry_cap)
     give_up_at = (step.begun_at or now) + definition.give_up
     if isinstance(error, NotYetError):
-        then = NeedsPerson(problem=problem("consent_without_effect", raw=redact(str(error))))
+        then = NeedsPerson(problem=problem("consent_without_effect", raw=redact(error.raw or str(error))))
         return Wait(until=now + delay, why=str(error), give_up_at=give_up_at, then=then)
     if isinstance(error, TransientError):
         kept_failing = Failed(problem=problem("kept_failing", raw=redact(str(error))))

@@ -27,8 +27,14 @@ class TransientError(GrantlineError):
     retry_after: timedelta | None = None
 
 
+@dataclass
 class NotYetError(GrantlineError):
-    """Raised when Microsoft does not know yet what a person has just done: a consent or a role that has not spread."""
+    """Raised when Microsoft does not know yet what a person has just done: a consent or a role that has not spread.
+
+    The message is in plain words and the same each time; ``raw`` is what Microsoft said.
+    """
+
+    raw: str = ""
 
 
 class RefusedError(ProblemError):

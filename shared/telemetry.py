@@ -38,5 +38,6 @@ def set_up() -> None:
     for handler in logging.getLogger().handlers:
         if not any(isinstance(existing, RedactingFilter) for existing in handler.filters):
             handler.addFilter(RedactingFilter())
+    # What these say of a failure reaches us as the failure itself, which is logged once, in our own words.
     for noisy in ("azure", "httpx", "httpcore", "msal", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+        logging.getLogger(noisy).setLevel(logging.ERROR)

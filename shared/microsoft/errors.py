@@ -162,7 +162,7 @@ def error_of(answer: Answer, rules: Rules) -> GrantlineError:
         case Reaction.TRANSIENT:
             return TransientError(_busy(answer), answer.retry_after)
         case Reaction.NOT_YET:
-            return NotYetError(f"{answer.service} does not know yet what was just granted ({_first_line(text) or answer.status})")
+            return NotYetError(f"{answer.service} does not know yet what was just granted", text or f"HTTP {answer.status}")
         case Reaction.NOT_FOUND:
             return NotFoundError(text)
         case _:
