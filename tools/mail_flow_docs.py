@@ -56,8 +56,9 @@ Routing rules are made switched off, and are switched on by the step `policy_act
 the tenant, in this order:
 """
 NOTES = """
-Whatever else is set on one of these rules (a condition, an exception, an action, a date) must be empty, and so must the properties
-of connectors and groups that their section names; where one is not, verification names it and `mail_flow` takes it off.
+Whatever else can be set on one of these rules (a condition, an exception, an action, a date) must be empty, and so must the
+properties of connectors and groups that their section names. Where one is not, verification names it and `mail_flow` takes it
+off.
 
 Outbound mail with a null sender or an envelope sender of a foreign domain (bounces, automatic replies, forwards) is not scanned:
 it could not come back through the return connector. What stays inside the tenant is not scanned either.

@@ -9,7 +9,7 @@ from shared.mailflow.desired import Routing
 from shared.mailflow.diff import STATE, Difference
 from shared.workflows.mail_flow import READ_BACK_CAP, wait_to_see
 from shared.workflows.run import Run
-from shared.workflows.tenant import View, apply, look
+from shared.workflows.tenant import StaleReadError, View, apply, look
 
 STALE_GIVE_UP = timedelta(minutes=10)
 """How long something missing is taken for a stale read before its step is done again."""
@@ -22,8 +22,11 @@ async def policy_activation(run: Run) -> Outcome:
     broken = _not_a_switch(view)
     if broken:
         return _restore(run, broken)
-    if not await apply(run, exchange, view.changes):
-        return Progress()
+    try:
+        if not await apply(run, exchange, view.changes):
+            return Progress()
+    except StaleReadError as error:
+        return wait_to_see(run, view.differences, raw=str(error))
     left = await look(run, exchange, Routing.ON) if view.changes else view
     if left.differences:
         return wait_to_see(run, left.differences)

@@ -37,6 +37,8 @@ class FakeExchange:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cut_after: int | None = None
     """The number of writes after which the power is cut, once."""
+    missing: str = ""
+    """A cmdlet that does not find what it names, once."""
     stale_reads: int = 0
     """How many of the next reads are answered as if nothing had been written since ``freeze``."""
     past: dict[str, list[Object]] = field(default_factory=dict)
@@ -66,6 +68,9 @@ class FakeExchange:
         """Run a cmdlet, at once."""
         assert cmdlet in NEEDED_CMDLETS, f"{cmdlet} is not among the cmdlets that the role is checked for"
         self.calls.append((cmdlet, deepcopy(parameters)))
+        if cmdlet == self.missing:
+            self.missing = ""
+            raise NotFoundError("something that was named couldn't be found")
         verb, _, noun = cmdlet.partition("-")
         if verb == "Get":
             return self._read(noun, parameters)
@@ -107,6 +112,7 @@ class FakeExchange:
 
     def _set(self, noun: str, parameters: Mapping[str, Any]) -> list[Object]:
         changed = self._require(noun, parameters["Identity"])
+        _check_manager(noun, parameters)
         changed.update(_settable(parameters))
         if "Enabled" in parameters and noun != "TransportRule":
             changed["Enabled"] = parameters["Enabled"]
@@ -115,7 +121,9 @@ class FakeExchange:
         return []
 
     def _update(self, noun: str, parameters: Mapping[str, Any]) -> list[Object]:
-        self._require(noun.removesuffix("Member"), parameters["Identity"])["_members"] = list(parameters["Members"])
+        group = self._require(noun.removesuffix("Member"), parameters["Identity"])
+        _check_manager("DistributionGroup", parameters)
+        group["_members"] = list(parameters["Members"])
         return []
 
     def _enable(self, noun: str, parameters: Mapping[str, Any]) -> list[Object]:
@@ -161,6 +169,12 @@ def _find(objects: list[Object], identity: str) -> Object:
         if item["Name"].casefold() == identity.casefold():
             return item
     raise NotFoundError(f"object '{identity}' couldn't be found")
+
+
+def _check_manager(noun: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse a change of a group by somebody who manages none, as an application, without the switch that allows it."""
+    if noun == "DistributionGroup" and not parameters.get("BypassSecurityGroupManagerCheck"):
+        raise RefusedError("refused", problem("exchange_refused", raw="You must be a manager of the group."))
 
 
 def _settable(parameters: Mapping[str, Any]) -> Object:

@@ -205,6 +205,28 @@ async def test_a_refusal_names_the_object_and_hides_the_secret() -> None:
     assert request().secret not in found.raw + str(caught.value)
 
 
+async def test_a_chosen_group_that_is_not_there_is_a_refusal() -> None:
+    """Where a new object names something that does not exist, people are told which object could not be made."""
+    bench = Bench(intent=GROUP_INTENT)
+    bench.exchange.missing = "New-DistributionGroup"
+    with pytest.raises(RefusedError) as caught:
+        await bench.once(mail_flow)
+
+    assert "New-DistributionGroup of 'Grantline Inline Inbound Scope Group'" in caught.value.problem.cause
+
+
+async def test_an_object_that_vanishes_before_its_change_is_read_again() -> None:
+    """A change of something that was read and is gone shows that the read was old: read again, then put right."""
+    bench = Bench()
+    await bench.once(mail_flow)
+    bench.step = replace(bench.step, facts={})
+    bench.exchange.tamper("InboundConnector", NAMES[0], RequireTls=True)
+    bench.exchange.missing = "Set-InboundConnector"
+
+    assert isinstance(await bench.once(mail_flow), Wait)
+    assert isinstance(await bench.once(mail_flow), Done)
+
+
 class _Throttled(FakeExchange):
     """Asks to slow down at its third write."""
 
@@ -248,6 +270,19 @@ async def test_facts_name_what_was_tampered_with() -> None:
         (NAMES[1], "exists", "mail_flow"),
         (NAMES[2], "SmartHosts", "mail_flow"),
         ("Finance", "MarkAsSpamSpfRecordHardFail", "preflight"),
+    ]
+
+
+async def test_facts_name_a_group_that_was_tampered_with() -> None:
+    """Members of our own group are facts; strangers are named by their addresses."""
+    bench = Bench(intent=GROUP_INTENT)
+    await bench.once(mail_flow)
+    assert await read_facts(bench.run()) == []
+    bench.exchange.tamper("DistributionGroup", "Grantline Inline Inbound Scope Group", _members=["boss@contoso.com"])
+    facts = await read_facts(bench.run())
+
+    assert [(fact.property, fact.expected, fact.found) for fact in facts] == [
+        ("Members", ["everybody@contoso.com"], ["BOSS@CONTOSO.COM"])
     ]
 
 

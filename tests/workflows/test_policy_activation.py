@@ -98,6 +98,15 @@ async def test_a_stale_read_of_the_switch_is_waited_for() -> None:
     assert isinstance(await bench.once(policy_activation), Done)
 
 
+async def test_a_rule_that_vanishes_before_its_switch_is_waited_for() -> None:
+    """A rule that was read and is gone when it is switched shows that the read was old."""
+    bench = await _applied()
+    bench.exchange.missing = "Enable-TransportRule"
+
+    assert isinstance(await bench.once(policy_activation), Wait)
+    assert isinstance(await bench.once(policy_activation), Done)
+
+
 async def test_a_switch_that_never_shows_is_a_persons_matter() -> None:
     """Rules that stay off in what is read end in a problem that names them."""
     bench = await _applied()

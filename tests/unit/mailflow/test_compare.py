@@ -20,6 +20,7 @@ SAME = [
     ("RuleErrorAction", "Defer", "defer"),
     ("SenderDomains", ["*"], ["smtp:*;1"]),
     ("SenderIPAddresses", ["192.0.2.1"], ["192.0.2.1/32"]),
+    ("SenderIPAddresses", ["192.0.2.7/24"], ["192.0.2.0/24"]),
     ("SenderIpRanges", ["192.0.2.0/24"], ["192.0.2.128/25", "192.0.2.0/25"]),
     ("ExceptIfSenderIpRanges", ["192.0.2.0/25"], ["192.0.2.0-192.0.2.127"]),
     ("Comments", "Made by us", "Made by us\r\n"),
