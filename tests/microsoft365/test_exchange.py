@@ -11,7 +11,6 @@ from local.microsoft365.catalogue import EXCHANGE, GRAPH
 from local.microsoft365.exchange.catalogue import HANDLERS
 from tests.microsoft365.served import EXCHANGE_ADMINISTRATOR, Served, page_of, serve
 
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
 GLOBAL_READER = "f2ef992c-3afb-46b9-b7cf-a126ee74c451"
 GROUP = {"Name": "Scope", "Members": ["admin@contoso.com", "exchange@contoso.com"]}
 

@@ -18,7 +18,6 @@ from tests.microsoft365.served import NOW, Served, serve
 
 READ_USERS = "User.Read.All"
 ROLE_ASSIGNMENTS = "/v1.0/roleManagement/directory/roleAssignments"
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
 PRIVILEGED = (Role.PRIVILEGED_ROLE_ADMINISTRATOR.value,)
 
 
@@ -343,6 +342,22 @@ async def test_groups_and_their_members(served: Served) -> None:
     assert [item["displayName"] for item in direct if item["@odata.type"] == "#microsoft.graph.group"] == ["Sales"]
     assert len(nested) == len({item["id"] for item in nested}) == 201
     assert len(users[0]["value"]) == 200
+
+
+async def test_groups_that_contain_each_other_are_walked_once(served: Served) -> None:
+    """The group itself is no member of its own, and a member on two ways is listed once."""
+    groups = {each.display_name: each for each in served.tenant.groups.values()}
+    staff, sales, vpn = groups["All Staff"], groups["Sales"], groups["VPN Users"]
+    served.tenant.groups[sales.id] = replace(sales, member_ids=(*sales.member_ids, staff.id, vpn.id))
+    served.tenant.groups[vpn.id] = replace(vpn, member_ids=(*vpn.member_ids, sales.id))
+
+    pages = await all_pages(served, f"/v1.0/groups/{staff.id}/transitiveMembers?$top=999", "Group.Read.All", READ_USERS)
+
+    names = [item["displayName"] for item in pages[0]["value"] if item["@odata.type"] == "#microsoft.graph.group"]
+    ids = [item["id"] for item in pages[0]["value"]]
+    assert sorted(names) == ["Sales", "VPN Users"]
+    assert len(ids) == len(set(ids))
+    assert staff.id not in ids
 
 
 async def test_members_are_bare_where_their_type_may_not_be_read(served: Served) -> None:
