@@ -74,7 +74,6 @@ class ExchangeAdmin:
             if not response.is_redirect:
                 return _document(response)
             url = _public(str(httpx.URL(url).join(response.headers["Location"])))
-            self._egress.check(url)
             self._base = _base(url)
         found = problem("exchange_refused", raw="Exchange Online redirects in a circle")
         raise RefusedError(found.raw, found)

@@ -4,9 +4,14 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from shared.microsoft.client import MicrosoftClient
+from shared.microsoft.clouds import CLOUDS, Egress
+from shared.microsoft.credentials import GivenToken
+from shared.microsoft.exchange import ExchangeAdmin
+from shared.microsoft.transport import GuardedTransport
 from shared.ports import NotFoundError, NotYetError, RefusedError, TransientError
 from tests.unit.microsoft.conftest import TENANT, Said, Scripted, access_token, token_answer, token_path
 
@@ -149,6 +154,33 @@ async def test_redirect_elsewhere_is_refused(server: Scripted, microsoft: Micros
 
     assert raised.value.problem.code == "unexpected_host"
     assert raised.value.problem.raw == "evil.example.com"
+
+
+async def test_regional_host_is_kept_on_its_public_port() -> None:
+    """The front door's redirect to a host of the region, on its back end's port, serves this call and the next."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        if request.url.host == "outlook.office365.com":
+            return httpx.Response(302, headers={"Location": f"https://eur01b.outlook.office365.com:446{request.url.path}"})
+        return httpx.Response(200, json={"value": []})
+
+    async def credential() -> GivenToken:
+        return GivenToken("a-token")
+
+    cloud = CLOUDS["global"]
+    egress = Egress(cloud)
+    async with httpx.AsyncClient(transport=GuardedTransport(egress, httpx.MockTransport(answer))) as http:
+        exchange = ExchangeAdmin(cloud, egress, http, TENANT, credential)
+        await exchange.invoke("Get-TransportRule")
+        await exchange.invoke("Get-InboundConnector")
+
+    assert asked == [
+        f"https://outlook.office365.com{INVOKE}",
+        f"https://eur01b.outlook.office365.com{INVOKE}",
+        f"https://eur01b.outlook.office365.com{INVOKE}",
+    ]
 
 
 NOT_YET = [
