@@ -112,11 +112,13 @@ def _check_certificate_assertion(
 
 def _certificate_key(registration: Registration, header: Mapping[str, Any]) -> CertificatePublicKeyTypes:
     """The key of the registered certificate that the header names by its SHA-256 or SHA-1 thumbprint."""
+    # MSAL for Python leaves the padding on, against RFC 7515; Microsoft takes it.
+    named = {header.get(name, "").rstrip("=") for name in ("x5t#S256", "x5t")}
     for pem in registration.certificates:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         sha256 = base64url(certificate.fingerprint(hashes.SHA256()))
         sha1 = base64url(certificate.fingerprint(hashes.SHA1()))  # noqa: S303 - the header x5t is SHA-1 by definition
-        if header.get("x5t#S256") == sha256 or header.get("x5t") == sha1:
+        if {sha256, sha1} & named:
             return certificate.public_key()
     raise IdentityError(700027, reason=_NOT_FOUND)
 
