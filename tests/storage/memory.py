@@ -1,0 +1,372 @@
+"""The storage in memory: the same ports, held to the same contract tests as Azurite, for seeded simulations.
+
+Every operation awaits ``World.gate`` with its name before it acts (``grants.save``) and once more when it has acted, before the
+caller hears of it (``grants.save.answer``). A gate may wait, so that others run in between; raise before, so that nothing is
+done; or raise after, so that all is done and the answer is lost. Between its two gates an operation never waits.
+"""
+
+import heapq
+import json
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from itertools import count
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from shared.domain.grant import Event, Facts, Grant, Nudge, Row
+from shared.domain.steps import STEPS
+from shared.messages import cloud_event, encode_nudge
+from shared.ports import (
+    AccountRow,
+    Binding,
+    Change,
+    Clock,
+    ConflictError,
+    DeadLetter,
+    DirectoryState,
+    DueRow,
+    Group,
+    Stored,
+    User,
+)
+from shared.storage import Storage
+from shared.storage.keys import encode
+from shared.storage.limits import TRANSACTION_ROWS, TooLargeError
+
+Gate = Callable[[str], Awaitable[None]]
+"""Awaited around every operation, with its name."""
+P = ParamSpec("P")
+R = TypeVar("R")
+PartT = TypeVar("PartT", bound="Part")
+
+
+async def open_gate(_: str) -> None:
+    """Let everything pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message on a queue, visible from ``visible_at``."""
+
+    body: str
+    visible_at: datetime
+
+
+@dataclass
+class Partition:
+    """One grant's partition; rows may be there before the grant is."""
+
+    stored: Stored | None = None
+    events: dict[int, Event] = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
+    """JSON text by row key: what comes back is what JSON keeps."""
+
+
+@dataclass
+class World:
+    """Everything that is kept. Simulations and tests may look inside."""
+
+    clock: Clock = lambda: datetime.now(UTC)
+    gate: Gate = open_gate
+    grants: dict[str, Partition] = field(default_factory=dict)
+    due: set[DueRow] = field(default_factory=set)
+    queues: dict[str, list[Message]] = field(default_factory=dict)
+    """Messages by the name of their queue, poison queues among them."""
+    letters: dict[str, DeadLetter] = field(default_factory=dict)
+    tenants: dict[str, Binding] = field(default_factory=dict)
+    live: dict[str, str] = field(default_factory=dict)
+    accounts: dict[str, AccountRow] = field(default_factory=dict)
+    current: dict[str, DirectoryState] = field(default_factory=dict)
+    users: dict[tuple[str, int], dict[str, User]] = field(default_factory=dict)
+    """Users by address, of each tenant and generation."""
+    groups: dict[tuple[str, int], dict[str, Group]] = field(default_factory=dict)
+    numbers: "count[int]" = field(default_factory=lambda: count(1))
+    """Where ETags and ids come from."""
+
+    def put(self, queue: str, body: str, delay: timedelta = timedelta()) -> None:
+        """Put a message on a queue."""
+        self.queues.setdefault(queue, []).append(Message(body, self.clock() + delay))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What implements one port on the world."""
+
+    world: World
+
+
+def gated(
+    name: str,
+) -> Callable[[Callable[Concatenate[PartT, P], Awaitable[R]]], Callable[Concatenate[PartT, P], Coroutine[Any, Any, R]]]:
+    """Make a method an operation with a gate before it and one after it."""
+
+    def wrap(
+        method: Callable[Concatenate[PartT, P], Awaitable[R]],
+    ) -> Callable[Concatenate[PartT, P], Coroutine[Any, Any, R]]:
+        @wraps(method)
+        async def operation(part: PartT, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            await part.world.gate(name)
+            result = await method(part, *args, **kwargs)
+            await part.world.gate(f"{name}.answer")
+            return result
+
+        return operation
+
+    return wrap
+
+
+class MemoryGrants(Part):
+    """Implements ``ports.GrantStore``."""
+
+    @gated("grants.load")
+    async def load(self, grant_id: str) -> Stored | None:
+        """Return the grant, or None when there is none."""
+        return self._partition(grant_id).stored
+
+    @gated("grants.create")
+    async def create(self, change: Change) -> Stored:
+        """Insert a new grant, or raise ConflictError."""
+        if self._partition(change.grant.grant_id).stored:
+            raise ConflictError("the grant exists")
+        return self._write(change)
+
+    @gated("grants.save")
+    async def save(self, stored: Stored, change: Change) -> Stored:
+        """Save a change if nobody else has, or raise ConflictError."""
+        found = self._partition(change.grant.grant_id)
+        is_as_read = found.stored is not None and found.stored.etag == stored.etag
+        if not is_as_read or any(event.seq in found.events for event in change.events):
+            raise ConflictError("the grant changed since it was read")
+        return self._write(change)
+
+    @gated("grants.row")
+    async def row(self, grant_id: str, key: str) -> Facts | None:
+        """Return one row, or None."""
+        found = self._partition(grant_id).rows.get(key)
+        return read_json(found) if found else None
+
+    @gated("grants.rows")
+    async def rows(self, grant_id: str, prefix: str) -> list[Row]:
+        """Return the rows whose key begins with ``prefix``, in key order."""
+        found = sorted((key for key in self._partition(grant_id).rows if key.startswith(prefix)), key=encode)
+        return [Row(key, read_json(self._partition(grant_id).rows[key])) for key in found]
+
+    @gated("grants.put")
+    async def put(self, grant_id: str, row: Row) -> None:
+        """Write one row."""
+        self._partition(grant_id).rows[row.key] = json.dumps(row.value)
+
+    @gated("grants.insert")
+    async def insert(self, grant_id: str, row: Row) -> bool:
+        """Insert one row; False when it exists."""
+        rows = self._partition(grant_id).rows
+        is_new = row.key not in rows
+        rows.setdefault(row.key, json.dumps(row.value))
+        return is_new
+
+    @gated("grants.events")
+    async def events(self, grant_id: str, after: int = 0) -> list[Event]:
+        """Return the events above ``after``, in order."""
+        events = self._partition(grant_id).events
+        return [events[seq] for seq in sorted(events) if seq > after]
+
+    def _partition(self, grant_id: str) -> Partition:
+        return self.world.grants.setdefault(grant_id, Partition())
+
+    def _write(self, change: Change) -> Stored:
+        found = self._partition(change.grant.grant_id)
+        check_size(change, existing=sum(key in found.rows for key in change.deletes))
+        found.stored = Stored(change.grant, f"etag {next(self.world.numbers)}")
+        found.events |= {event.seq: event for event in change.events}
+        found.rows |= {row.key: json.dumps(row.value) for row in change.rows}
+        for key in change.deletes:
+            found.rows.pop(key, None)
+        return found.stored
+
+
+class MemoryDueIndex(Part):
+    """Implements ``ports.DueIndex``."""
+
+    @gated("due.put")
+    async def put(self, row: DueRow) -> None:
+        """Write the row of a whole minute."""
+        if row.at.second or row.at.microsecond:
+            raise ValueError(f"not a whole minute: {row.at}")
+        self.world.due.add(row)
+
+    @gated("due.until")
+    async def until(self, now: datetime, limit: int = 500) -> list[DueRow]:
+        """Return the rows at or before ``now``, oldest first."""
+        found = (row for row in self.world.due if row.at <= now)
+        return sorted(found, key=lambda row: (row.at, row.grant_id))[:limit]
+
+    @gated("due.delete")
+    async def delete(self, row: DueRow) -> None:
+        """Delete the row, if it is there."""
+        self.world.due.discard(row)
+
+
+class MemoryNudges(Part):
+    """Implements ``ports.Nudges``."""
+
+    @gated("nudges.send")
+    async def send(self, nudge: Nudge, *, delay: timedelta) -> None:
+        """Put the nudge on the queue of its step."""
+        seconds = math.ceil(min(max(delay, timedelta()), timedelta(days=7)).total_seconds())
+        self.world.put(STEPS[nudge.step].queue, encode_nudge(nudge), timedelta(seconds=seconds))
+
+
+class MemoryEventQueue(Part):
+    """Implements ``ports.EventQueue``."""
+
+    @gated("events.publish")
+    async def publish(self, grant: Grant, event: Event) -> None:
+        """Put the event on the queue."""
+        self.world.put("grant-events", cloud_event(grant, event))
+
+
+class MemoryDeadLetters(Part):
+    """Implements ``ports.DeadLetters``."""
+
+    @gated("dead_letters.keep")
+    async def keep(self, letter: DeadLetter) -> str:
+        """Store the letter and return its id."""
+        letter_id = letter.letter_id or f"{letter.at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}|{next(self.world.numbers):032}"
+        self.world.letters[letter_id] = replace(letter, letter_id=letter_id)
+        return letter_id
+
+    @gated("dead_letters.recent")
+    async def recent(self, count: int = 50) -> list[DeadLetter]:
+        """Return the newest letters first."""
+        return [self.world.letters[letter_id] for letter_id in heapq.nlargest(count, self.world.letters)]
+
+
+class MemoryPoisonQueues(Part):
+    """Implements ``ports.PoisonQueues``; the world's queues hold bodies already decoded."""
+
+    @gated("poison.drain")
+    async def drain(self, queue: str, keep: Callable[[str], Awaitable[object]], limit: int = 320) -> int:
+        """Await ``keep`` for each message, then delete it."""
+        messages = self.world.queues.get(f"{queue}-poison", [])
+        taken = messages[:limit]
+        for message in taken:
+            await keep(message.body)
+            messages.remove(message)
+        return len(taken)
+
+
+class MemoryBindings(Part):
+    """Implements ``ports.Bindings``."""
+
+    @gated("bindings.tenant")
+    async def tenant(self, tenant_id: str) -> Binding | None:
+        """Return who has the tenant."""
+        return self.world.tenants.get(tenant_id)
+
+    @gated("bindings.bind_tenant")
+    async def bind_tenant(self, binding: Binding) -> Binding:
+        """Bind the tenant, unless another account has it; return the binding that stands."""
+        standing = self.world.tenants.get(binding.tenant_id, binding)
+        is_own = standing.account_id == binding.account_id
+        is_stale = not standing.confirmed and binding.reserved_at >= standing.reserved_at + timedelta(hours=1)
+        if is_own:
+            standing = replace(binding, confirmed=binding.confirmed or standing.confirmed)
+        elif is_stale:
+            standing = binding
+        self.world.tenants[binding.tenant_id] = standing
+        return standing
+
+    @gated("bindings.live_grant")
+    async def live_grant(self, account_id: str) -> str | None:
+        """Return the account's live grant."""
+        return self.world.live.get(account_id)
+
+    @gated("bindings.bind_account")
+    async def bind_account(self, account_id: str, grant_id: str, *, instead_of: str = "") -> str:
+        """Name the account's live grant, unless it has another than ``instead_of``."""
+        if self.world.live.get(account_id, instead_of) == instead_of:
+            self.world.live[account_id] = grant_id
+        return self.world.live[account_id]
+
+
+class MemoryAccounts(Part):
+    """Implements ``ports.Accounts``; the token is the key of the next page's first row."""
+
+    @gated("accounts.put")
+    async def put(self, row: AccountRow) -> None:
+        """Write the account's row."""
+        self.world.accounts[encode(f"{row.account_name.casefold()}|{row.account_id}")] = row
+
+    @gated("accounts.page")
+    async def page(self, count: int = 50, after: str = "", state: str = "") -> tuple[list[AccountRow], str]:
+        """Return the next rows by name, and the token of the following page."""
+        found = sorted(key for key, row in self.world.accounts.items() if key >= after and state in ("", row.state))
+        return [self.world.accounts[key] for key in found[:count]], found[count] if len(found) > count else ""
+
+
+class MemoryDirectory(Part):
+    """Implements ``ports.DirectoryStore``."""
+
+    @gated("directory.current")
+    async def current(self, tenant_id: str) -> DirectoryState | None:
+        """Return what readers read."""
+        return self.world.current.get(tenant_id)
+
+    @gated("directory.write_users")
+    async def write_users(self, tenant_id: str, generation: int, users: Sequence[User]) -> None:
+        """Upsert users by their addresses."""
+        by_address = self.world.users.setdefault((tenant_id, generation), {})
+        by_address |= {address.casefold(): user for user in users for address in user.addresses}
+
+    @gated("directory.write_groups")
+    async def write_groups(self, tenant_id: str, generation: int, groups: Sequence[Group]) -> None:
+        """Upsert groups."""
+        self.world.groups.setdefault((tenant_id, generation), {}).update({group.group_id: group for group in groups})
+
+    @gated("directory.publish")
+    async def publish(self, tenant_id: str, state: DirectoryState) -> None:
+        """Make a generation the current one, unless a newer one is."""
+        former = self.world.current.get(tenant_id, state)
+        self.world.current[tenant_id] = former if former.generation > state.generation else state
+
+    @gated("directory.find_by_address")
+    async def find_by_address(self, tenant_id: str, address: str) -> User | None:
+        """Return the user who has the address in the current generation."""
+        state = self.world.current.get(tenant_id)
+        by_address = self.world.users.get((tenant_id, state.generation), {}) if state else {}
+        return by_address.get(address.casefold())
+
+
+def open_memory(world: World) -> Storage:
+    """Return the ports on a world; several may be open on one, as several processes are on one account."""
+    return Storage(
+        grants=MemoryGrants(world),
+        due=MemoryDueIndex(world),
+        nudges=MemoryNudges(world),
+        events=MemoryEventQueue(world),
+        dead_letters=MemoryDeadLetters(world),
+        poison=MemoryPoisonQueues(world),
+        bindings=MemoryBindings(world),
+        accounts=MemoryAccounts(world),
+        directory=MemoryDirectory(world),
+        close=_nothing_to_close,
+    )
+
+
+def check_size(change: Change, existing: int) -> None:
+    """Raise TooLargeError where Table storage would: ``existing`` of the deleted rows are there."""
+    operations = 1 + len(change.events) + len(change.rows) + existing
+    if operations > TRANSACTION_ROWS:
+        raise TooLargeError(f"a transaction of {operations} rows; Table storage takes {TRANSACTION_ROWS}")
+
+
+def read_json(text: str) -> Facts:
+    """Return a row's value, as a new object."""
+    value: Facts = json.loads(text)
+    return value
+
+
+async def _nothing_to_close() -> None:
+    pass
