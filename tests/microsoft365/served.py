@@ -20,7 +20,7 @@ from local.microsoft365.catalogue import EXCHANGE, GRAPH, resources
 from local.microsoft365.clock import Clock
 from local.microsoft365.contract import Contract
 from local.microsoft365.keys import SigningKeys
-from local.microsoft365.model import Tenant
+from local.microsoft365.model import AppRoleAssignment, OAuth2PermissionGrant, ServicePrincipal, Tenant
 from local.microsoft365.seed import TenantSeed, make_tenant
 from local.microsoft365.simulation import SIMULATION, STALE_SECONDS, Simulation
 from local.microsoft365.store import Store
@@ -133,3 +133,47 @@ async def serve(users: int = 250) -> AsyncIterator[Served]:
     async with client:
         simulation.url = str(client.make_url("/")).rstrip("/")
         yield Served(simulation, tenant, other, contract, client, moments, stale)
+
+
+def add_principal(served: Served, *, delay: float = 0.0) -> ServicePrincipal:
+    """Put the calling application's service principal into the tenant, with one permission of each kind."""
+    spread = NOW + timedelta(seconds=delay)
+    tenant = served.tenant
+    graph = tenant.service_principal_of(GRAPH)
+    assert graph is not None
+    principal = ServicePrincipal(
+        id="7d0f1c0e-3a86-4a3f-8f0e-1c1d5a1d4a01",
+        app_id="2d1e9a1c-93a5-4b0e-8e0a-6c2f6c7f0b11",
+        display_name="Mail flow",
+        app_owner_organization_id="f8cdef31-a31e-4b4a-93e4-5f571e91255a",
+        created_at=NOW,
+        visible_at=spread,
+    )
+    tenant.service_principals[principal.id] = principal
+    tenant.app_role_assignments["a1"] = AppRoleAssignment(
+        id="a1",
+        app_role_id="df021288-bdef-4463-88db-98f22de89214",
+        principal_id=principal.id,
+        principal_display_name="Mail flow",
+        resource_id=graph.id,
+        resource_display_name=graph.display_name,
+        created_at=NOW,
+        visible_at=spread,
+    )
+    tenant.oauth2_permission_grants["g1"] = OAuth2PermissionGrant(
+        "g1", principal.id, "AllPrincipals", None, graph.id, "User.Read", NOW, spread
+    )
+    return principal
+
+
+async def all_pages(served: Served, path: str, *roles: str) -> list[dict[str, Any]]:
+    """Return the documents of a collection's pages, next links followed as they are."""
+    pages = []
+    address: str | None = path
+    while address:
+        answer = await served.graph(address, *roles)
+        assert answer.status == 200, answer.body
+        pages.append(answer.body)
+        address = answer.body.get("@odata.nextLink")
+        address = address.removeprefix(served.simulation.url) if address else None
+    return pages
