@@ -10,8 +10,15 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from local.host.configuration import Connection, connection
 
-# The retries of the SDK would hide an unreachable service for minutes; the listener has its own back-off.
-_CLIENT_OPTIONS: Mapping[str, Any] = {"retry_total": 1, "retry_connect": 1, "connection_timeout": 5, "read_timeout": 30}
+# The listener has a back-off of its own: the SDK retries once, after one second (its default is three times, from 15 s on).
+_CLIENT_OPTIONS: Mapping[str, Any] = {
+    "retry_total": 1,
+    "initial_backoff": 0,
+    "increment_base": 1,
+    "random_jitter_range": 0,
+    "connection_timeout": 5,
+    "read_timeout": 30,
+}
 
 
 class QueueServiceError(Exception):

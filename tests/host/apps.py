@@ -1,6 +1,7 @@
 """Running a small function app in the test's own process."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import httpx
 
 from local.host import Host, HostOptions
 from tests.host.doubles import FakeClock, MemoryQueues
+
+LOOK_SECONDS = 0.01
 
 SETTINGS = {"Storage": "only-its-presence-counts"}
 HOST_JSON: Mapping[str, Any] = {
@@ -51,7 +54,17 @@ async def running(
     clock = clock or FakeClock()
     queues = MemoryQueues(clock)
     options = HostOptions(data=data, host_json=host_json, environment=settings, grace=grace)
-    async with Host(app, options, queues=queues, clock=clock, random=lambda: 0.5) as host:
-        async with httpx.AsyncClient(base_url=host.url) as client:
-            await clock.settle()
-            yield Running(host, clock, queues, client)
+    async with (
+        Host(app, options, queues=queues, clock=clock, random=lambda: 0.5) as host,
+        httpx.AsyncClient(base_url=host.url) as client,
+    ):
+        await clock.settle()
+        yield Running(host, clock, queues, client)
+
+
+async def until(condition: Callable[[], Awaitable[object]]) -> None:
+    """Wait for what another process or thread does; the test's own timeout ends a wait without an end."""
+    while True:
+        if await condition():
+            return
+        await asyncio.sleep(LOOK_SECONDS)

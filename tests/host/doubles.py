@@ -127,7 +127,7 @@ class MemoryQueue:
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
-        if waiting := self.failures.get(name.split()[0]):
+        if waiting := self.failures.get(name.split(maxsplit=1)[0]):
             raise waiting.pop(0)
 
     def _taken(self, stored: StoredMessage, visibility: float) -> ReceivedMessage:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,21 @@ import azure.functions as func
 import pytest
 
 from local.host.queue_service import QueueServiceError
-from tests.host.apps import running
+from tests.host.apps import Running, running
 from tests.host.doubles import START
 
-QUEUE = {"queue_name": "work", "connection": "Storage"}
+
+def on_queue(app: func.FunctionApp, queue_name: str = "work") -> Callable[..., Any]:
+    """Decorate a function with a queue trigger whose message is the parameter ``message``."""
+    return app.queue_trigger(arg_name="message", queue_name=queue_name, connection="Storage")
 
 
 async def test_1_1_15_a_message_carries_its_metadata(tmp_path: Path) -> None:
     """The function's QueueMessage has body, id, dequeue count, times and pop receipt as the real worker hands them over."""
-    app, seen = func.FunctionApp(), []
+    app = func.FunctionApp()
+    seen: list[Any] = []
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         seen.append(message)
 
@@ -44,7 +49,7 @@ async def test_a_sync_function_runs_in_a_thread_and_does_not_block_others(tmp_pa
     app, done = func.FunctionApp(), []
     loop, may_end = asyncio.get_running_loop(), asyncio.Event()
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     def work(message: func.QueueMessage) -> None:
         asyncio.run_coroutine_threadsafe(may_end.wait(), loop).result(timeout=10)
         done.append(message.get_body())
@@ -61,7 +66,7 @@ async def test_a_function_with_a_context_gets_one(tmp_path: Path) -> None:
     """A parameter named context tells the invocation id and the function's name; each invocation has its own id."""
     app, seen = func.FunctionApp(), []
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage, context: func.Context) -> None:
         seen.append((context.function_name, context.invocation_id))
 
@@ -79,15 +84,15 @@ def forwarding_app() -> func.FunctionApp:
     app = func.FunctionApp()
 
     @app.queue_output(arg_name="forwarded", queue_name="next", connection="Storage")
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     def work(message: func.QueueMessage, forwarded: func.Out[str]) -> None:
         forwarded.set(message.get_body().decode())
 
     return app
 
 
-async def until(at: Any, condition: Any) -> None:
-    """Let threads and the loop work until the condition holds (the test's own timeout ends a wait without an end)."""
+async def until(at: Running, condition: Callable[[], object]) -> None:
+    """Let threads and the loop work until the condition holds; the test's own timeout ends a wait without an end."""
     while not condition():
         await at.clock.settle()
 
@@ -118,11 +123,11 @@ async def test_1_1_11_an_output_binding_wakes_the_listener_of_its_queue(tmp_path
     app, seen = func.FunctionApp(), []
 
     @app.queue_output(arg_name="$return", queue_name="next", connection="Storage")
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def first(message: func.QueueMessage) -> list[str]:
         return [message.get_body().decode(), "and more"]
 
-    @app.queue_trigger(arg_name="message", queue_name="next", connection="Storage")
+    @on_queue(app, "next")
     async def second(message: func.QueueMessage) -> None:
         seen.append(message.get_body())
 
@@ -137,7 +142,7 @@ async def test_1_1_12_one_process_is_one_instance(tmp_path: Path) -> None:
     """There is no scaling: however long the queue, at most batchSize + newBatchThreshold messages run."""
     app, gate = func.FunctionApp(), asyncio.Event()
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         await gate.wait()
 
@@ -157,7 +162,7 @@ async def test_1_1_7_whatever_a_function_raises_is_a_failure_of_it_alone(
     """An exception, even SystemExit or CancelledError, fails this invocation, in one log line with its id, and no more."""
     app = func.FunctionApp()
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         raise error
 
@@ -176,7 +181,7 @@ async def test_1_1_7_a_function_that_exceeds_its_timeout_fails(tmp_path: Path) -
     """After functionTimeout the invocation ends and counts as failed."""
     app = func.FunctionApp()
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         await asyncio.Event().wait()
 
@@ -191,7 +196,7 @@ async def test_drain_finishes_what_runs_and_resume_listens_again(tmp_path: Path)
     """Drain: no new message, the running one ends and is deleted; resume: listening goes on."""
     app, gate, seen = func.FunctionApp(), asyncio.Event(), []
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         await gate.wait()
         seen.append(message.get_body())
@@ -223,7 +228,7 @@ async def test_a_stop_abandons_what_outlives_the_grace(tmp_path: Path) -> None:
     """A function that doesn't end in time is cut off; its message is neither deleted nor released."""
     app = func.FunctionApp()
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         await asyncio.Event().wait()
 
@@ -239,7 +244,7 @@ async def test_a_disabled_queue_function_does_not_listen(tmp_path: Path) -> None
     """AzureWebJobs.NAME.Disabled switches the listener off."""
     app = func.FunctionApp()
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         raise AssertionError
 
@@ -252,7 +257,7 @@ async def test_admin_runs_a_queue_function_by_hand(tmp_path: Path) -> None:
     """POST /admin/functions/NAME gives the input as the message's body and answers 202."""
     app, seen = func.FunctionApp(), []
 
-    @app.queue_trigger(arg_name="message", **QUEUE)
+    @on_queue(app)
     async def work(message: func.QueueMessage) -> None:
         seen.append((message.get_body(), message.dequeue_count))
 

@@ -290,7 +290,7 @@ async def test_1_1_7_last_failure_copies_the_body_alone_to_the_poison_queue() ->
 
 
 async def test_1_1_8_poison_queue_has_no_poison_queue_and_a_failure_waits_for_its_lease() -> None:
-    """A failing message of a queue without a poison queue is neither released nor moved: it returns after 10 minutes, for ever."""
+    """A failing message of a queue without a poison queue is neither released nor moved: it returns every 10 minutes."""
     async with listening(fail, name="work-poison", prepare=put(b"bad")) as bench:
         await bench.clock.advance(599)
         assert bench.seen == [b"bad"]
