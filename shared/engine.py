@@ -118,26 +118,28 @@ class Engine:
 
         One at a time for the whole application (a timer is a singleton). One grant's trouble never stops another's sweep.
         """
-        rows = await self.due.until(self.clock())
+        found: dict[str, list[DueRow]] = {}
+        for row in await self.due.until(self.clock()):
+            found.setdefault(row.grant_id, []).append(row)
         limit = asyncio.Semaphore(SWEEP_AT_ONCE)
 
-        async def one(row: DueRow) -> None:
+        async def one(rows: list[DueRow]) -> None:
             async with limit:
-                await self._sweep_grant(row)
+                await self._sweep_grant(rows)
 
-        for row, result in zip(rows, await asyncio.gather(*map(one, rows), return_exceptions=True), strict=True):
+        results = await asyncio.gather(*map(one, found.values()), return_exceptions=True)
+        for grant_id, result in zip(found, results, strict=True):
             if isinstance(result, Exception):
-                LOG.error("sweep of grant %s failed: %s", row.grant_id, telemetry.describe(result))
-        return len(rows)
+                LOG.error("sweep of grant %s failed: %s", grant_id, telemetry.describe(result))
+        return len(found)
 
-    async def _sweep_grant(self, row: DueRow) -> None:
-        """Move the grant's due row ahead, save that, and only then nudge and delete the row that was found."""
+    async def _sweep_grant(self, rows: list[DueRow]) -> None:
+        """Move the grant's due row ahead, save that, and only then nudge and delete the rows that were found."""
         for _ in range(COMMIT_ATTEMPTS):
-            stored = await self.grants.load(row.grant_id)
+            stored = await self.grants.load(rows[0].grant_id)
             now = self.clock()
             if stored is None:
-                if row.at + ORPHAN_AGE < now:
-                    await self.due.delete(row)
+                await self._delete([row for row in rows if row.at + ORPHAN_AGE < now])
                 return
             grant = decide.swept(stored.grant, now)
             if grant.indexed_at:
@@ -150,8 +152,12 @@ class Engine:
                 await self.nudges.send(Nudge(grant.grant_id, name, now, cause="sweep"), delay=timedelta())
             if grant.publish_by and grant.publish_by <= now:
                 await self.publish(grant.grant_id)
-            await self.due.delete(row)
+            await self._delete(rows)
             return
+
+    async def _delete(self, rows: list[DueRow]) -> None:
+        for row in rows:
+            await self.due.delete(row)
 
     async def _write_ahead(self, decision: Decision) -> Decision:
         """Write the due row that the grant needs, if it has none as early, before the save that names it."""

@@ -12,12 +12,10 @@ from shared.domain import schedule
 from shared.domain.outcomes import Done, Outcome, Reopen
 from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import StepName
-from shared.mailflow.facts import missing_facts
-from shared.mailflow.preflight import CONTENT_FILTERS
 from shared.ports import NotYetError
+from shared.workflows.mail_flow import read_facts
 from shared.workflows.role_assignment import missing_cmdlets
 from shared.workflows.run import Run
-from shared.workflows.tenant import OBJECT_READS, look
 
 PATIENCE = timedelta(minutes=10)
 """How long a missing fact is taken for a stale read."""
@@ -80,9 +78,7 @@ async def _role(run: Run) -> list[MissingFact]:
 
 async def _mail_flow(run: Run) -> list[MissingFact]:
     """Every object with its settings and its place, and the settings that preflight asked for."""
-    exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange, cmdlets=OBJECT_READS | {CONTENT_FILTERS})
-    return [MissingFact(str(found), found.step) for found in missing_facts(view.request, view.tenant)]
+    return [MissingFact(str(found), found.step) for found in await read_facts(run)]
 
 
 async def _directory(run: Run) -> list[MissingFact]:
