@@ -72,7 +72,7 @@ def _aadsts(*codes: int) -> str:
 
 _BUSY = Rule(r"^(408|429|5\d\d)\b", Reaction.TRANSIENT)
 
-_REGISTRATION = (7000215, 7000222, 700027, 700212, 700213, 7002131, 700024, 650056, 650057, 70011)
+_REGISTRATION = (7000215, 7000222, 700027, 700211, 700212, 700213, 7002131, 700024, 650056, 650057, 70011)
 _SIGN_IN: Rules = (
     Rule(_aadsts(65004), "consent_denied"),
     Rule(_aadsts(90094, 90095), "not_administrator"),

@@ -5,12 +5,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from aiohttp import web
 
 from shared.microsoft import credentials
 from shared.microsoft.client import MicrosoftClient
 from shared.microsoft.identity import read_token
 from shared.ports import NotYetError, RefusedError, TransientError
+from tests.support.managed_identity import managed_identity
 from tests.unit.microsoft.conftest import (
     DIRECTORY_ID,
     MAIL_FLOW_ID,
@@ -176,35 +176,20 @@ def test_unreadable_token_is_refused() -> None:
 
 async def test_managed_identity_vouches_for_the_registration(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a secret, the managed identity's token for the exchange audience is the client assertion."""
-    seen: list[web.Request] = []
-
-    async def identity_endpoint(request: web.Request) -> web.Response:
-        seen.append(request)
-        answer = {"access_token": "assertion-of-the-identity", "expires_on": "4102444800", "token_type": "Bearer"}
-        return web.json_response({**answer, "resource": request.query["resource"]})
-
-    application = web.Application()
-    application.router.add_get("/msi/token", identity_endpoint)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{runner.addresses[0][1]}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", "header-of-a-test")
     identity_id = "33333333-3333-4333-8333-333333333333"
     changes = {"mail_flow_client_secret": None, "managed_identity_client_id": identity_id}
-    microsoft = MicrosoftClient(settings_for(server.url, server.ca_file, **changes))
-    try:
-        await microsoft.identity.application_token("mail_flow", TENANT)
-    finally:
-        await microsoft.close()
-        await runner.cleanup()
+    async with managed_identity(monkeypatch, lambda audience: f"assertion for {audience}") as asked:
+        microsoft = MicrosoftClient(settings_for(server.url, server.ca_file, **changes))
+        try:
+            await microsoft.identity.application_token("mail_flow", TENANT)
+        finally:
+            await microsoft.close()
 
     form = parse_qs(server.asked_for(token_path())[0].text)
-    assert form["client_assertion"] == ["assertion-of-the-identity"]
+    assert form["client_assertion"] == ["assertion for api://AzureADTokenExchange"]
     assert form["client_assertion_type"] == ["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]
     assert "client_secret" not in form
-    assert seen[0].query["resource"] == "api://AzureADTokenExchange"
-    assert seen[0].query["client_id"] == identity_id
+    assert asked[0]["client_id"] == identity_id
 
 
 async def test_credentials_refuse_a_host_that_is_not_configured(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
