@@ -78,9 +78,12 @@ Origin = tuple[str, str, int]
 
 
 def origin(url: str) -> Origin:
-    """Return scheme, host and port of an address."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or HTTPS_PORT
+    """Return scheme, host and port of an address; of one that can't be read, an origin that is nobody's."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").lower(), parts.port or HTTPS_PORT
+    except ValueError:
+        return "", "", 0
 
 
 class Egress:

@@ -100,7 +100,7 @@ class EntraSignIn:
         if fresh or not self._keys:
             metadata = errors.json_of(await self._get_ok(self._metadata_url("organizations")))
             document = errors.json_of(await self._get_ok(str(metadata.get("jwks_uri", ""))))
-            signing = [key for key in document.get("keys", ()) if key.get("use", "sig") == "sig" and "kid" in key]
+            signing = [key for key in document.get("keys", ()) if key.get("kty") == "RSA" and key.get("use", "sig") == "sig"]
             self._keys = {key["kid"]: jwt.PyJWK(key, algorithm="RS256") for key in signing}
         return self._keys
 

@@ -40,6 +40,8 @@ def test_configured_hosts_are_allowed(url: str) -> None:
         "https://x.graph.microsoft.com/",
         "https://graph.microsoft.us/v1.0/users",
         "https://eur01b.outlook.office365.com:446/adminapi",
+        "https://graph.microsoft.com:port/v1.0/users",
+        "",
     ],
 )
 def test_other_hosts_are_refused(url: str) -> None:

@@ -220,7 +220,9 @@ async def test_signing_keys_are_kept_until_fresh_ones_are_asked_for(server: Scri
     private = rsa.generate_private_key(65537, 2048)
     key = {**RSAAlgorithm.to_jwk(private.public_key(), as_dict=True), "use": "sig", "kid": "one", "issuer": "x"}
     server.say(METADATA.format("organizations"), metadata(server, "organizations"))
-    server.say("/organizations/discovery/v2.0/keys", Said({"keys": [key]}), Said({"keys": [key, {**key, "kid": "two"}]}))
+    others = [{"kty": "EC", "kid": "curve"}, {**key, "kid": "encryption", "use": "enc"}]
+    fresh = Said({"keys": [key, {**key, "kid": "two"}]})
+    server.say("/organizations/discovery/v2.0/keys", Said({"keys": [key, *others]}), fresh)
 
     first = await microsoft.sign_in.signing_keys()
     assert await microsoft.sign_in.signing_keys() is first
