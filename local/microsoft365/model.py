@@ -179,8 +179,8 @@ class Tenant:
 
     @property
     def default_domain(self) -> str:
-        """The name that new users get."""
-        return next(domain.name for domain in self.domains.values() if domain.is_default)
+        """The name that new users get; the initial one where the default one was taken away."""
+        return next((domain.name for domain in self.domains.values() if domain.is_default), self.initial_domain)
 
     def new_id(self, noun: str, *names: str) -> str:
         """A GUID for a new object: the same in every run for the n-th object of these names, never used twice."""

@@ -67,6 +67,9 @@ def _tamper_object(tenant: Tenant, change: Tampering, now: datetime) -> None:
     keys = [key for key, item in collection.items() if _is_named(tenant, key, item, change.identity)]
     if not keys:
         raise TamperError(f"no {change.noun} named {change.identity}")
+    if change.noun == "domain" and tenant.initial_domain in keys:
+        # Nobody can do this in a real tenant either: the initial domain stays for good.
+        raise TamperError("the initial domain can be neither changed nor removed")
     for key in keys:
         if change.change is None:
             del collection[key]
