@@ -56,8 +56,9 @@ class Page:
 class Browser:
     """One browser: its cookies are its identity."""
 
-    def __init__(self, ca_file: str) -> None:
-        """Trust the usual authorities and the one in ``ca_file``."""
+    def __init__(self, ca_file: str, *, stop_at: str = "") -> None:
+        """Trust the usual authorities and that of ``ca_file``; follow no redirect to an address that begins with ``stop_at``."""
+        self._stop_at = stop_at
         context = ssl.create_default_context()
         context.load_verify_locations(ca_file)
         self._client = httpx.AsyncClient(verify=context, trust_env=False, timeout=60)
@@ -107,6 +108,8 @@ class Browser:
             if answer.status_code not in (301, 302, 303, 307, 308):
                 return _read(str(answer.url), answer.status_code, answer.text)
             url = urljoin(str(answer.url), answer.headers["location"])
+            if self._stop_at and url.startswith(self._stop_at):
+                return Page(url, answer.status_code, "")
             if answer.status_code not in (307, 308):
                 method, form, headers = "GET", None, None
         raise BrowserError(f"more than {MAXIMUM_HOPS} redirects, last to {urlsplit(url).path}")

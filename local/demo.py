@@ -102,16 +102,15 @@ async def _walk(browser: Browser, stack: Stack, link: str) -> None:
     for _ in range(WALK_PAGES):
         if page.url.startswith(stack.console):
             break
-        page = await _press_on(browser, stack, page)
+        page = await press_on(browser, stack.administrator, page)
     if page.status != 200 or not page.url.startswith(f"{stack.console}/grants/"):
         raise DemoError(f"Microsoft's pages led elsewhere: {page.words[:300]}")
 
 
-async def _press_on(browser: Browser, stack: Stack, page: Page) -> Page:
-    """Fill in and submit the form of one of Microsoft's pages."""
+async def press_on(browser: Browser, person: Mapping[str, Any], page: Page) -> Page:
+    """Fill in and submit the form of one of Microsoft's pages as ``person``: sign in, or accept."""
     if not page.forms:
         raise DemoError(f"Microsoft's page has no form: {page.words[:300]}")
-    person = stack.administrator
     answers = {"loginfmt": person["user_principal_name"], "passwd": person["password"]}
     form = page.forms[0]
     fields = {name: value for name, value in answers.items() if name in dict(form.fields)}

@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, storage by Azurite, and the sum of what was checked against Microsoft's contracts."""
+"""What all tests share: a clean environment, storage by Azurite, the sum of what was checked against Microsoft's contracts."""
 
 import json
 import os
@@ -7,6 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+# Loaded early: its plugin would load it at the end of a session, where Python 3.11 fails to parse a module of its size
+# ("AST constructor recursion depth mismatch").
+import hypothesis  # noqa: F401
 import pytest
 
 from local import azurite

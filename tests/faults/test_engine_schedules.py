@@ -7,6 +7,7 @@ import pytest
 
 from shared.domain import decide
 from shared.domain.decide import Decision
+from shared.domain.grant import Nudge
 from shared.engine import Engine
 from shared.ports import DueRow
 from tests.faults.simulation import SLICES, Odds, play
@@ -70,7 +71,7 @@ class SweptWithoutSaving(Engine):
         if moved.indexed_at:
             await self.due.put(DueRow(moved.indexed_at, moved.grant_id))
         for name in decide.due_steps(stored.grant, now):
-            await self.nudges.send(decide.Nudge(moved.grant_id, name, now, "sweep"), delay=now - now)
+            await self.nudges.send(Nudge(moved.grant_id, name, now, "sweep"), delay=now - now)
         if stored.grant.publish_by and stored.grant.publish_by <= now:
             await self.publish(moved.grant_id)
         await self._delete(rows)
