@@ -220,8 +220,11 @@ class Accounts(Protocol):
     async def put(self, row: AccountRow) -> None:
         """Write the account's row, under all and under its state; take it from under the state that it had before."""
 
-    async def page(self, count: int = 50, after: str = "") -> tuple[list[AccountRow], str]:
-        """Return the next ``count`` rows by name, and the token of the following page ("" at the end)."""
+    async def page(self, count: int = 50, after: str = "", state: str = "") -> tuple[list[AccountRow], str]:
+        """Return the next ``count`` rows by name, and the token of the following page ("" at the end).
+
+        ``state`` narrows the list to the accounts in that state.
+        """
 
 
 @dataclass(frozen=True, slots=True)

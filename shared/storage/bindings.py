@@ -7,7 +7,7 @@ from shared.domain.grant import SERVICE
 from shared.ports import Binding, ConflictError
 from shared.storage import table
 from shared.storage.records import BINDING
-from shared.storage.table import Found, Table
+from shared.storage.table import Table
 
 BINDING_ROW = "binding"
 SERVICE_ROW = f"service|{SERVICE}"
@@ -38,10 +38,10 @@ class TableBindings:
         partition = tenant_partition(binding.tenant_id)
         for _ in range(ATTEMPTS):
             found = await self._table.get(partition, BINDING_ROW)
-            wanted = succeed(BINDING.read(found.columns), binding) if found else binding
-            if wanted is None and found:
-                return BINDING.read(found.columns)
-            if wanted and await self._write(table.entity(partition, BINDING_ROW, BINDING.write(wanted)), found):
+            standing = BINDING.read(found.columns) if found else None
+            wanted = succeed(standing, binding)
+            row = table.entity(partition, BINDING_ROW, BINDING.write(wanted))
+            if wanted is standing or await self._table.write(row, found):
                 return wanted
         raise ConflictError(f"tenant {binding.tenant_id} is being bound by others")
 
@@ -62,27 +62,19 @@ class TableBindings:
             if standing != instead_of:
                 return standing
             row = table.entity(partition, SERVICE_ROW, {"version": VERSION, "grant_id": grant_id})
-            if await self._write(row, found):
+            if await self._table.write(row, found):
                 return grant_id
         raise ConflictError(f"account {account_id} is being bound by others")
 
-    async def _write(self, row: dict[str, object], found: Found | None) -> bool:
-        """Write the row in the place of what was found; False when that is no longer as it was."""
-        try:
-            if found is None:
-                return await self._table.insert(row)
-            await self._table.replace(row, found.etag)
-        except ConflictError:
-            return False
-        return True
 
-
-def succeed(standing: Binding, wanted: Binding) -> Binding | None:
-    """Return what takes the place of a standing binding; None when it stands against the wanted one."""
+def succeed(standing: Binding | None, wanted: Binding) -> Binding:
+    """Return which binding is to stand: the standing one itself where it holds against the wanted one."""
+    if standing is None:
+        return wanted
     if standing.account_id == wanted.account_id:
         return replace(wanted, confirmed=wanted.confirmed or standing.confirmed)
     is_stale = not standing.confirmed and wanted.reserved_at - standing.reserved_at >= RESERVATION
-    return wanted if is_stale else None
+    return wanted if is_stale else standing
 
 
 def tenant_partition(tenant_id: str) -> str:

@@ -54,14 +54,8 @@ class TableDirectory:
             found = await self._table.get(tenant_id, CURRENT_ROW)
             if found and DIRECTORY.read(found.columns).generation > state.generation:
                 return
-            try:
-                if found:
-                    await self._table.replace(row, found.etag)
-                elif not await self._table.insert(row):
-                    continue
-            except ConflictError:
-                continue
-            return
+            if await self._table.write(row, found):
+                return
         raise ConflictError(f"the directory of tenant {tenant_id} is being published by others")
 
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:

@@ -39,8 +39,8 @@ TABLES = (
             RowLayout(
                 "{grant id}", "sealed|role_assignment", VALUE, "the administrator's sealed sign-in, deleted by the outcome"
             ),
-            RowLayout("{grant id}", "plan|{n}", VALUE, "a plan of mail-flow changes"),
             RowLayout("{grant id}", "snapshot|{object}|{property}", VALUE, "a former value in the tenant; insert-only"),
+            RowLayout("{grant id}", "change|{object}", VALUE, "what the last change of the object in the tenant came to"),
             RowLayout("{grant id}", "sync|{collection}", VALUE, "where a sync goes on"),
             RowLayout("{grant id}", "progress", VALUE, "what a running step shows to people"),
         ),

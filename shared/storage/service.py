@@ -1,6 +1,5 @@
 """The clients of Azure Storage: opened once for each process, with short retries, closed by the container."""
 
-import asyncio
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from shared.storage.errors import translated
 from shared.storage.grants import TableGrantStore
 from shared.storage.layout import TABLES
 from shared.storage.queues import StorageEventQueue, StorageNudges, StoragePoisonQueues
-from shared.storage.table import Table
+from shared.storage.table import Table, side_by_side
 
 TIMEOUTS = {"connection_timeout": 5, "read_timeout": 15}
 """Seconds: an operation that hangs must end well within a run's budget."""
@@ -82,7 +81,7 @@ class Service:
         """Create every table and queue that is missing, side by side."""
         tables = (_create(self.tables.create_table(entry.name)) for entry in TABLES)
         queues = (_create(self.queues.create_queue(name)) for name in Queue)
-        await asyncio.gather(*tables, *queues)
+        await side_by_side([*tables, *queues], len(TABLES) + len(Queue))
 
 
 async def open_service(settings: Settings) -> Service:

@@ -118,17 +118,21 @@ class Table:
             return False
         return True
 
-    async def replace(self, row: Columns, etag: str) -> None:
-        """Replace a row. Raises ConflictError when its ETag is another one, or when no answer came."""
-        with committing():
-            await self._client.update_entity(
-                row, mode=UpdateMode.REPLACE, etag=etag, match_condition=MatchConditions.IfNotModified
-            )
-
     async def delete(self, partition: str, row: str) -> None:
         """Delete a row; an absent one is no error."""
         with translated():
             await self._client.delete_entity(keys.encode(partition), keys.encode(row))
+
+    async def write(self, row: Columns, found: Found | None) -> bool:
+        """Write a row in the place of the one that was found, or of none; return False when that is not what is there now.
+
+        False, too, when no answer came: the row may be written or not, so read again.
+        """
+        try:
+            await self.transaction([update(row, found.etag) if found else create(row)])
+        except ConflictError:
+            return False
+        return True
 
     async def transaction(self, operations: Sequence[Operation]) -> str:
         """Carry out operations of one partition, all or none; return the ETag of the first row.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 import pytest_asyncio
-from azure.data.tables.aio import TableClient, TableServiceClient
+from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from local import azurite
@@ -74,17 +74,10 @@ class OnAzurite:
         await client.send_message(text)
 
     async def wipe(self) -> None:
-        """Take every row and message away, and the poison queues: the next test finds Azurite as new."""
-        tables = [self.tables.get_table_client(table.name) async for table in self.tables.list_tables()]
-        await asyncio.gather(*map(_empty, tables))
-        async for queue in self.queues.list_queues():
-            client = self.queues.get_queue_client(queue.name)
-            await (client.delete_queue() if queue.name.endswith("-poison") else client.clear_messages())
-
-
-async def _empty(table: TableClient) -> None:
-    async for row in table.list_entities(select=["PartitionKey", "RowKey"]):
-        await table.delete_entity(row)
+        """Delete all tables and queues: the next test finds Azurite as new."""
+        tables = [table.name async for table in self.tables.list_tables()]
+        queues = [queue.name async for queue in self.queues.list_queues()]
+        await asyncio.gather(*map(self.tables.delete_table, tables), *map(self.queues.delete_queue, queues))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
