@@ -30,6 +30,10 @@ class SimulationSettings:
     """The `Retry-After` of a throttled answer."""
     reconsent_revokes: bool = False
     """A named uncertainty: whether a further admin consent takes away what is no longer registered."""
+    user_consent: bool = True
+    """Whether people may consent for themselves to what needs no administrator; many tenants switch it off."""
+    omit_wids: bool = False
+    """Leave `wids` out of id_tokens, as Microsoft may do when a token gets too long."""
     page_size: int = 0
     """Graph's page size where a request names none; 0: the documented one of each collection."""
 

@@ -62,6 +62,25 @@ async def test_roles_show_only_where_the_registration_asks(tmp_path: Path, setti
     assert ("wids" in claims) is shown
 
 
+async def test_roles_may_be_missing_from_a_long_token(platform: Platform) -> None:
+    """Microsoft may leave wids out; the switch does it for everybody, so absence proves nothing about a person."""
+    await platform.control("POST", "settings", json={"omit_wids": True})
+    returned = await signed_in(platform)
+    claims = claims_of((await platform.redeem(returned["code"])).json()["id_token"])
+
+    assert "wids" not in claims
+
+
+async def test_a_tenant_may_forbid_that_people_consent(platform: Platform) -> None:
+    """Where user consent is off, a member's mere sign-in needs an administrator, who may still sign in."""
+    await platform.control("POST", "settings", json={"user_consent": False})
+    member = await platform.sign_in(platform.authorize_url(), "member@contoso.com")
+    administrator = await platform.sign_in(platform.authorize_url(), "admin@contoso.com")
+
+    assert "Need admin approval" in member.words
+    assert "Permissions requested" in administrator.words
+
+
 async def test_without_the_profile_scope_nobody_is_named(platform: Platform) -> None:
     """`openid` alone gives neither oid nor names."""
     returned = await signed_in(platform, scope="openid")

@@ -127,7 +127,8 @@ class AuthorizeEndpoint:
             raise IdentityError(65001, app_id=registration.app_id, app_name=registration.display_name)
         roles = directory_roles(self._simulation, person.tenant, person.user.id)
         administrator = may_consent_for_all(roles, wants)
-        if any(each.permission.admin_consent for each in wants) and not administrator:
+        needs_administrator = any(each.permission.admin_consent for each in wants) or not self._simulation.settings.user_consent
+        if needs_administrator and not administrator:
             raise PageShown(self._need_approval(visit, person, registration))
         if visit.step != "consent" or visit.form.get("account") != person.user.id:
             raise PageShown(self._consent_page(visit, person, registration, wants, administrator=administrator))

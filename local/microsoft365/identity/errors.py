@@ -45,7 +45,6 @@ KINDS: dict[int, Kind] = {
         " and cannot access the application '{app_id}'({app_name}) in that tenant. The account needs to be added as an"
         " external user in the tenant first. Sign out and sign in again with a different Azure Active Directory user account.",
     ),
-    50034: Kind("invalid_grant", 400, "The user account {account} does not exist in the {tenant} directory."),
     50057: Kind("invalid_grant", 400, "The user account is disabled."),
     50058: Kind("login_required", 400, "Session information is not sufficient for single-sign-on."),
     50059: Kind(
@@ -53,7 +52,6 @@ KINDS: dict[int, Kind] = {
         400,
         "No tenant-identifying information found in either the request or implied by any provided credentials.",
     ),
-    50126: Kind("invalid_grant", 400, "Error validating credentials due to invalid username or password."),
     54005: Kind(
         "invalid_grant",
         400,

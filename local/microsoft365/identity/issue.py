@@ -83,7 +83,7 @@ class Issuer:
             claims["nonce"] = nonce
         if profile:
             claims |= {"name": user.display_name, "oid": user.id, "preferred_username": user.user_principal_name}
-        if _shows_roles(self.registration):
+        if _shows_roles(self.registration) and not self.simulation.settings.omit_wids:
             claims["wids"] = self._user_wids(user)
         return self._sign(claims)
 
