@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.infra.templates import PROJECT
+from shared.microsoft.permissions import catalogue
+from tests.infra.templates import FILES, PROJECT
 
 NEVER = ("local", "tests", "bench", "docs", "infra", "tools")
 """Folders that are never deployed (design, "House")."""
@@ -98,3 +99,18 @@ def test_host_gives_up_before_its_lease_does() -> None:
 def test_extension_bundle_is_version_4() -> None:
     """Triggers come from the bundle whose queue trigger the host's tests describe."""
     assert _host()["extensionBundle"] == {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}
+
+
+def test_the_guide_names_every_permission() -> None:
+    """The guide says of each registered permission why it is there."""
+    guide = (PROJECT / "infra" / "README.md").read_text()
+
+    for permission in catalogue("Mail.ReadBasic.All"):
+        assert f"| `{permission.name}` | {'delegated' if permission.delegated else 'application'} |" in guide
+
+
+def test_the_guide_names_every_file() -> None:
+    """The guide says what each template is for."""
+    guide = (PROJECT / "infra" / "README.md").read_text()
+
+    assert [path.name for path in FILES if f"`{path.name}`" not in guide] == []
