@@ -14,8 +14,6 @@ OPERATION_OVERHEAD = 1024
 """Room in that body for the headers and the address of one operation."""
 PROPERTY_CHARACTERS = 30_000
 """How much of a text we put into one property: 64 KiB of UTF-16 at the most, 32,768 characters of ASCII."""
-STEPS_CHARACTERS = 30_000
-"""How long the steps of a grant may be as JSON: they must fit into one property, and every save writes them."""
 
 
 class StorageError(GrantlineError):

@@ -9,7 +9,7 @@ from shared.domain.grant import Event, Facts, Grant, Step
 from shared.domain.steps import STEPS
 from shared.ports import AccountRow, Binding, DeadLetter, DirectoryState, Group, User
 from shared.storage.codec import Codec, Columns, check_version, join_text, text_columns, to_json
-from shared.storage.limits import STEPS_CHARACTERS, TooLargeError, UnreadableError
+from shared.storage.limits import PROPERTY_CHARACTERS, TooLargeError, UnreadableError
 
 GRANT = Codec(Grant, frozenset({"intent", "steps"}))
 EVENT = Codec(Event, frozenset({"data"}))
@@ -24,10 +24,10 @@ VALUE_VERSION = 1
 
 
 def write_grant(grant: Grant) -> Columns:
-    """Return the grant's columns. Raises TooLargeError when its steps do not fit into one property."""
+    """Return the grant's columns. Raises TooLargeError when its steps do not fit into one property: every save writes them."""
     columns = GRANT.write(grant)
-    if "steps_1" in columns or len(columns["steps"]) >= STEPS_CHARACTERS:
-        raise TooLargeError(f"the steps of grant {grant.grant_id} are longer than {STEPS_CHARACTERS} characters as JSON")
+    if "steps_1" in columns:
+        raise TooLargeError(f"the steps of grant {grant.grant_id} are longer than {PROPERTY_CHARACTERS} characters as JSON")
     return columns
 
 

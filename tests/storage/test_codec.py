@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.domain.grant import Event, Grant, Intent, RoleMode, Step, WaitRecord
@@ -95,6 +95,8 @@ def test_a_json_value_is_read_as_it_was_written(value: dict[str, Any]) -> None:
     assert records.read_value(records.write_value(value)) == value
 
 
+@example("%41")
+@example("100 %")
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=40))
 def test_every_name_makes_a_key_that_can_be_read_back(name: str) -> None:
     """No key holds what Table storage forbids; other names are left as they are."""

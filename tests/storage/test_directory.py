@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.ports import DIRECTORY_SHARDS, DirectoryState, Group, User
+from shared.storage.directory import batches
+from shared.storage.table import upsert
 from tests.storage.conftest import Kept, OnAzurite
 from tests.storage.examples import NOW
 
@@ -106,7 +108,7 @@ async def test_nothing_may_be_written(kept: Kept) -> None:
 
 async def test_groups_and_users_are_rows_of_sixteen_partitions(on_azurite: OnAzurite) -> None:
     """Users, groups and addresses are spread over all shards of the generation, each exactly once."""
-    users = [user(number, f"alias{number}@contoso.example") for number in range(200)]
+    users = [user(number, f"alias{number}@contoso.example") for number in range(700)]
     groups = [Group(f"group-{number}", "Gruppe", "", ("Unified",)) for number in range(50)]
     await on_azurite.storage.directory.write_users("tenant", 3, users)
     await on_azurite.storage.directory.write_groups("tenant", 3, groups)
@@ -119,8 +121,19 @@ async def test_groups_and_users_are_rows_of_sixteen_partitions(on_azurite: OnAzu
     assert sorted(row for _, row in keys) == sorted(expected + [f"group|{one.group_id}" for one in groups])
 
 
+def test_transactions_are_cut_by_number_and_by_size() -> None:
+    """No batch has more rows or bytes than Table storage takes, and all operations come out in order."""
+    many = [upsert({"RowKey": str(number)}) for number in range(250)]
+    large = [upsert({"RowKey": str(number), "text": "x" * 900_000}) for number in range(9)]
+
+    assert [len(batch) for batch in batches(many)] == [100, 100, 50]
+    assert [len(batch) for batch in batches(large)] == [4, 4, 1]
+    assert [operation for batch in batches(many + large) for operation in batch] == many + large
+    assert list(batches([])) == []
+
+
 async def test_a_user_with_very_many_addresses_fits(on_azurite: OnAzurite) -> None:
-    """Transactions are cut by size as well as by number: each address row carries all addresses."""
+    """Each address row carries all addresses, in parts where they are too long for one property."""
     addresses = tuple(f"alias{number:04}@{'subdomain.' * 6}contoso.example" for number in range(400))
     many = replace(user(1), addresses=addresses)
 

@@ -84,12 +84,12 @@ async def test_a_save_on_an_old_etag_changes_nothing(kept: Kept) -> None:
     assert await kept.storage.grants.row(grant_id, "keep") == {"me": 1}
 
 
-async def test_of_rivals_one_wins(kept: Kept) -> None:
-    """Of eight saves on the same ETag exactly one is carried out."""
+@pytest.mark.parametrize("events", [0, 1])
+async def test_of_rivals_one_wins(kept: Kept, events: int) -> None:
+    """Of eight saves on the same ETag exactly one is carried out: a claim, which has no event, as well as an outcome."""
     stored = await created(kept)
-    saves = (
-        kept.storage.grants.save(stored, change(replace(stored.grant, tenant_id=str(number)), events=1)) for number in range(8)
-    )
+    rivals = [change(replace(stored.grant, tenant_id=str(number)), events=events) for number in range(8)]
+    saves = (kept.storage.grants.save(stored, rival) for rival in rivals)
 
     results = await asyncio.gather(*saves, return_exceptions=True)
 
