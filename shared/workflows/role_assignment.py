@@ -22,6 +22,7 @@ EXCHANGE_ADMINISTRATOR = "29232cdf-9323-42fd-ade2-1d097af3e4de"
 """Role template id (https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference)."""
 READ_CMDLETS = ("Get-InboundConnector", "Get-TransportRule")
 """Reads that must succeed before the role counts: offered cmdlets alone have been seen to lag behind."""
+ASSIGNED_AT = "assigned_at"
 
 
 async def role_assignment(run: Run) -> Outcome:
@@ -29,7 +30,7 @@ async def role_assignment(run: Run) -> Outcome:
     missing = await missing_cmdlets(run)
     if not missing:
         return Done(facts={"assigned": True}, deletes=(sealing.SEALED_ROW,))
-    if run.step.facts.get("assigned"):
+    if _is_assigned(run):
         return _wait_for_effect(run, missing)
     row = await run.clients.rows.row(sealing.SEALED_ROW)
     if row is None or schedule.parse(row["expires_at"]) <= run.clock():
@@ -38,7 +39,13 @@ async def role_assignment(run: Run) -> Outcome:
         await _assign(run, row)
     except ProblemError as error:
         return replace(failures.outcome_of(error, run.step, run.clock()), deletes=(sealing.SEALED_ROW,))
-    return _wait_for_effect(run, missing, deletes=(sealing.SEALED_ROW,), assigned=True)
+    return _wait_for_effect(run, missing, deletes=(sealing.SEALED_ROW,), **{ASSIGNED_AT: schedule.stamp(run.clock())})
+
+
+def _is_assigned(run: Run) -> bool:
+    """True when this work has assigned the role. What an earlier sign-in did does not count: somebody may have undone it."""
+    stamp = run.step.facts.get(ASSIGNED_AT)
+    return stamp is not None and (run.step.begun_at is None or schedule.parse(stamp) >= run.step.begun_at)
 
 
 async def missing_cmdlets(run: Run) -> str:
