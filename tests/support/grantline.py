@@ -128,17 +128,20 @@ class Grantline:
         await self.container.engine.work(Nudge(grant_id, name, self.clock()))
         return await self.grant(grant_id)
 
-    async def until(self, grant_id: str, last: StepName) -> Grant:
-        """Do everything that ``last`` requires, person's steps too, and return the grant with ``last`` ready to run."""
+    async def until(self, grant_id: str, last: StepName, name: str = ADMINISTRATOR) -> Grant:
+        """Do everything that ``last`` requires, person's steps too, and return the grant with ``last`` ready to run.
+
+        ``name`` is the administrator who does a person's steps.
+        """
         for _ in range(MAXIMUM_RUNS):
             grant = await self.grant(grant_id)
             if grant.steps[last].state is not StepState.BLOCKED:
                 return grant
-            for name, step in grant.steps.items():
-                if step.state is StepState.WAITING_FOR_PERSON and STEPS[name].person:
-                    await self.act(grant_id, name)
+            for step in grant.steps.values():
+                if step.state is StepState.WAITING_FOR_PERSON and STEPS[step.name].person:
+                    await self.act(grant_id, step.name, name)
                 elif step.state in (StepState.QUEUED, StepState.WAITING):
-                    await self.work(grant_id, name)
+                    await self.work(grant_id, step.name)
         raise AssertionError(
             f"{last} was never reached: {[(step.name, step.state, step.reason) for step in grant.steps.values()]}"
         )
