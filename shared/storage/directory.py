@@ -5,6 +5,7 @@ holds its user, so that looking up a recipient takes two point reads.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 from shared.ports import DIRECTORY_SHARDS, ConflictError, DirectoryState, Group, User
@@ -77,7 +78,7 @@ class TableDirectory:
         for number, names in groupby(sorted(rows, key=shard), key=shard):
             partition = shard_partition(tenant_id, generation, number)
             work += batches(table.upsert(table.entity(partition, name, rows[name])) for name in names)
-        await side_by_side((self._table.upserts(operations) for operations in work), AT_ONCE)
+        await side_by_side((partial(self._table.upserts, operations) for operations in work), AT_ONCE)
 
 
 def batches(operations: Iterable[Operation]) -> Iterator[list[Operation]]:

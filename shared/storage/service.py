@@ -1,8 +1,9 @@
 """The clients of Azure Storage: opened once for each process, with short retries, closed by the container."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from azure.data.tables.aio import TableServiceClient
@@ -79,8 +80,8 @@ class Service:
 
     async def create_missing(self) -> None:
         """Create every table and queue that is missing, side by side."""
-        tables = (_create(self.tables.create_table(entry.name)) for entry in TABLES)
-        queues = (_create(self.queues.create_queue(name)) for name in Queue)
+        tables = [partial(_create, self.tables.create_table, entry.name) for entry in TABLES]
+        queues = [partial(_create, self.queues.create_queue, str(name)) for name in Queue]
         await side_by_side([*tables, *queues], len(TABLES) + len(Queue))
 
 
@@ -121,7 +122,7 @@ def _credential(settings: Settings) -> Any:
     return DefaultAzureCredential()
 
 
-async def _create(creation: Awaitable[object]) -> None:
-    """Await a creation; what exists already is no error (409)."""
+async def _create(creation: Callable[[str], Awaitable[object]], name: str) -> None:
+    """Create what the name says; what exists already is no error."""
     with suppress(ConflictError), translated():
-        await creation
+        await creation(name)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,13 +152,13 @@ class Table:
             await self._client.submit_transaction(operations)
 
 
-async def side_by_side(work: Iterable[Coroutine[Any, Any, object]], at_once: int) -> None:
-    """Await all of ``work``, ``at_once`` at a time; the first error ends the rest, and is raised."""
+async def side_by_side(work: Iterable[Callable[[], Awaitable[object]]], at_once: int) -> None:
+    """Do all of ``work``, ``at_once`` at a time; the first error ends the rest, and is raised."""
     limit = asyncio.Semaphore(at_once)
 
-    async def one(part: Coroutine[Any, Any, object]) -> None:
+    async def one(part: Callable[[], Awaitable[object]]) -> None:
         async with limit:
-            await part
+            await part()
 
     try:
         async with asyncio.TaskGroup() as tasks:
