@@ -177,6 +177,20 @@ async def test_1_1_7_whatever_a_function_raises_is_a_failure_of_it_alone(
     assert type(error).__name__ in errors[0].getMessage()
 
 
+async def test_1_1_7_a_value_without_a_return_binding_is_a_failure(tmp_path: Path) -> None:
+    """A queue function without a $return binding must return None."""
+    app = func.FunctionApp()
+
+    @on_queue(app)
+    async def work(message: func.QueueMessage) -> str:
+        return "nowhere to go"
+
+    async with running(app, tmp_path) as at:
+        at.queues.named("work").put(b"one")
+        await at.clock.advance(2)
+        assert "update 30" in at.queues.named("work").calls
+
+
 async def test_1_1_7_a_function_that_exceeds_its_timeout_fails(tmp_path: Path) -> None:
     """After functionTimeout the invocation ends and counts as failed."""
     app = func.FunctionApp()
