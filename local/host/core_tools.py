@@ -6,7 +6,6 @@ check no keys.
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 NAME = "Azure Functions Core Tools (func)"
 EMBEDDED_NAME = "the embedded functions host (local/host)"
@@ -33,8 +32,3 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 def running(*, core_tools: bool) -> str:
     """Name the host that runs, for people."""
     return NAME if core_tools else EMBEDDED_NAME
-
-
-def is_project(directory: Path) -> bool:
-    """Tell whether ``func start`` would find a function app here."""
-    return (directory / "host.json").is_file() and (directory / "function_app.py").is_file()
