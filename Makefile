@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint bench requirements docs clean
+.PHONY: help setup run demo test test-kill test-faults lint bench requirements docs clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,12 @@ demo: setup ## Grant a simulated tenant's access without hands and print the rec
 
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-kill: setup ## Kill the functions host in three steps and let the sweep finish (about 4 minutes)
+	@$(BIN)/python -m pytest -m long tests/e2e/test_killed_host.py $(ARGS)
+
+test-faults: setup ## Play 2,000 random schedules of the engine (about 3 minutes)
+	@GRANTLINE_FAULT_SEEDS=2000 $(BIN)/python -m pytest tests/faults --timeout 900 $(ARGS)
 
 lint: setup ## Check style, types and generated files
 	@$(BIN)/ruff check .

@@ -13,8 +13,9 @@ from rich.console import Console
 from local import demo
 from local.azurite import AzuriteError
 from local.browser import BrowserError
+from local.ports import NoPortError
 from local.show import LiveGrant, print_receipt
-from local.stack import ACCOUNT_ID, PROJECT, Options, Stack, StackError, up
+from local.stack import PROJECT, Options, Stack, StackError, up
 
 DEMO_TENANT = ("--consent-delay", "2", "--role-delay", "5")
 """The demo's tenant: a consent that takes 2 s to spread, a role that takes 5 s."""
@@ -35,7 +36,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         return int(asyncio.run(arguments.command(arguments)))
-    except (StackError, AzuriteError, demo.DemoError, BrowserError) as error:
+    except (StackError, AzuriteError, NoPortError, demo.DemoError, BrowserError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -77,7 +78,7 @@ def _tell_ready(stack: Stack, *, as_json: bool) -> None:
             "tenant": stack.tenant["url"],
             "ca_file": stack.tenant["ca_file"],
             "storage": stack.storage.connection_string,
-            "account": ACCOUNT_ID,
+            "account": demo.ACCOUNT_ID,
             "pids": stack.pids,
         }
         print(json.dumps(facts), flush=True)
@@ -121,7 +122,7 @@ async def _demo(arguments: argparse.Namespace) -> int:
         try:
             plan = demo.Plan(patience=arguments.patience, kill_host_at=arguments.kill_host_at)
             with LiveGrant(arguments.users) as live:
-                receipt = await demo.run(stack, plan, live.show)
+                receipt = await demo.run(stack.local, plan, live.show)
         finally:
             await stack.stop()
     print_receipt(receipt, console)

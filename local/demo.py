@@ -7,17 +7,19 @@ the rest. Ends with a receipt that is read from the API alone.
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from local.browser import Browser, BrowserError, Page
-from local.stack import Stack
 
+ACCOUNT_ID, ACCOUNT_NAME = "contoso", "Contoso"
+"""The account that a local console begins with."""
 POLL_SECONDS = 0.1
 COMPLETED = "completed"
+ACTIVE = ("queued", "waiting")
 TIMERS = ("sweep", "drain_poison_queues")
 WALK_PAGES = 8
 """How many pages of Microsoft's one step may show at the most."""
@@ -28,6 +30,8 @@ THROTTLED = {"match": {"path": "/v1.0/users"}, "times": 1, "status": 429, "heade
 """One request for users that Microsoft throttles, so that such a wait is seen."""
 
 Show = Callable[[Mapping[str, Any]], None]
+Receipt = dict[str, Any]
+"""A JSON object of the API."""
 
 
 class DemoError(Exception):
@@ -43,67 +47,115 @@ class Plan:
     kill_patience: float = 240
 
 
-async def run(stack: Stack, plan: Plan, show: Show) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Where the demo finds what it talks to; ``crash_host`` ends the functions host with SIGKILL and starts another."""
+
+    console: str
+    tenant: str
+    ca_file: str
+    administrator: Mapping[str, Any]
+    master_key: Callable[[], str]
+    crash_host: Callable[[], Awaitable[None]]
+
+
+async def run(local: Local, plan: Plan, show: Show) -> Receipt:
     """Grant the tenant's access and return the receipt. Raises DemoError or BrowserError."""
-    async with Browser(stack.tenant["ca_file"]) as browser, _control(stack) as control:
+    async with Browser(local.ca_file) as browser, _control(local) as control:
         await control.post("/_control/faults", json=THROTTLED)
         if plan.kill_host_at:
             await control.post("/_control/settings", json={"latency_ms": SLOW_MILLISECONDS})
-        grant_url = await _start(browser, stack)
-        await _follow(browser, stack, control, grant_url, plan, show)
-        receipt = await browser.json(f"{stack.console}/api/v1{grant_url}/receipt")
-        await _run_timers(stack)
+        grant_url = await _start(browser, local)
+        watch = _Watch(browser, local, control, plan, plan.patience, to_crash=bool(plan.kill_host_at))
+        await watch.until_complete(grant_url, show)
+        receipt = await browser.json(f"{local.console}/api/v1{grant_url}/receipt")
+        await _run_timers(local)
         return receipt
 
 
-async def _start(browser: Browser, stack: Stack) -> str:
-    """Begin on the dashboard, as a person would, and return the path of the new grant's page."""
-    dashboard = await browser.open(f"{stack.console}/", with_styles=True)
-    form_page = await browser.open(stack.console + _link(dashboard, "Grant Access"))
+async def _start(browser: Browser, local: Local) -> str:
+    """See that the application is well, begin on the dashboard as a person would, and return the path of the new grant's page."""
+    health = await browser.json(f"{local.console}/healthz")
+    if health["status"] != "ok":
+        raise DemoError(f"the application is not well: {health}")
+    dashboard = await browser.open(f"{local.console}/", with_styles=True)
+    form_page = await browser.open(local.console + _link(dashboard, "Grant Access"))
     if not form_page.forms:
         raise DemoError(f"the Grant Access page has no form: {form_page.words[:200]}")
-    name = str(stack.tenant.get("tenant_name", "Contoso"))
-    page = await browser.submit(form_page, form_page.forms[0], account_id="contoso", account_name=name)
-    path = page.url.removeprefix(stack.console)
+    page = await browser.submit(form_page, form_page.forms[0], account_id=ACCOUNT_ID, account_name=ACCOUNT_NAME)
+    path = page.url.removeprefix(local.console)
     if page.status != 200 or not path.startswith("/grants/"):
         raise DemoError(f"the grant was not started: {page.words[:300]}")
     return path
 
 
-async def _follow(browser: Browser, stack: Stack, control: httpx.AsyncClient, grant_url: str, plan: Plan, show: Show) -> None:
-    """Watch the grant, doing a person's part where it waits for one, until it is complete."""
-    done, seen, changed, patience = "", "", time.monotonic(), plan.patience
-    walked: set[str] = set()
-    while done != COMPLETED:
-        grant = await _look(browser, stack, grant_url)
-        show(grant)
-        done = grant["state"]
-        now_seen = repr([(step["state"], step["facts"]) for step in grant["steps"]])
-        if now_seen != seen:
-            seen, changed = now_seen, time.monotonic()
-        elif time.monotonic() - changed > patience:
-            raise DemoError(f"nothing moved for {patience:.0f} seconds: {_standing(grant)}")
-        _raise_on_problem(grant)
-        if plan.kill_host_at and patience != plan.kill_patience and _is_running(grant, plan.kill_host_at):
-            await stack.kill_host()
-            await control.post("/_control/settings", json={"latency_ms": 0})
-            await stack.start_host()
-            patience = plan.kill_patience
+@dataclass(slots=True)
+class _Watch:
+    """Watches one grant: does a person's part where it waits for one, crashes the host once where that is planned."""
+
+    browser: Browser
+    local: Local
+    control: httpx.AsyncClient
+    plan: Plan
+    patience: float
+    seen: str = ""
+    changed_at: float = field(default_factory=time.monotonic)
+    walked: set[str] = field(default_factory=set)
+    to_crash: bool = False
+
+    async def until_complete(self, grant_url: str, show: Show) -> None:
+        """Look again and again until the grant is complete. Raises DemoError when it has a problem or stands still."""
+        while True:
+            grant = await self.browser.json(f"{self.local.console}/api/v1{grant_url}")
+            show(grant)
+            if grant["state"] == COMPLETED:
+                return
+            self._raise_on_problem(grant)
+            self._raise_when_still(grant)
+            await self._act(grant)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _act(self, grant: Mapping[str, Any]) -> None:
+        states = {step["name"]: step["state"] for step in grant["steps"]}
+        if self.to_crash and states[self.plan.kill_host_at] == "running":
+            self.to_crash, self.patience = False, self.plan.kill_patience
+            await self.control.post("/_control/settings", json={"latency_ms": 0})
+            await self.local.crash_host()
+        elif self.to_crash and states[self.plan.kill_host_at] in ACTIVE:
+            return  # it will be seen running only by somebody who does nothing else
+        else:
+            await self._walk_one(grant)
+
+    async def _walk_one(self, grant: Mapping[str, Any]) -> None:
         for step in grant["steps"]:
-            if step["link"] and step["name"] not in walked:
-                walked.add(step["name"])
-                await _walk(browser, stack, step["link"])
-        await asyncio.sleep(POLL_SECONDS)
+            if step["link"] and step["name"] not in self.walked:
+                self.walked.add(step["name"])
+                await _walk(self.browser, self.local, step["link"])
+                return
+
+    def _raise_on_problem(self, grant: Mapping[str, Any]) -> None:
+        for step in grant["steps"]:
+            if step["problem"]:
+                found = step["problem"]
+                raise DemoError(f"{step['title']}: {found['cause']} {found['fix']} {found['raw']}".strip())
+
+    def _raise_when_still(self, grant: Mapping[str, Any]) -> None:
+        now_seen = repr([(step["state"], step["facts"], step["waits"]) for step in grant["steps"]])
+        if now_seen != self.seen:
+            self.seen, self.changed_at = now_seen, time.monotonic()
+        elif time.monotonic() - self.changed_at > self.patience:
+            standing = [f"{step['name']} {step['state']}" for step in grant["steps"] if step["state"] not in ("done", "blocked")]
+            raise DemoError(f"nothing moved for {self.patience:.0f} seconds: {', '.join(standing)}")
 
 
-async def _walk(browser: Browser, stack: Stack, link: str) -> None:
+async def _walk(browser: Browser, local: Local, link: str) -> None:
     """Go through Microsoft's pages: sign in as the administrator, accept, and come back to the console."""
-    page = await browser.open(stack.console + link)
+    page = await browser.open(local.console + link)
     for _ in range(WALK_PAGES):
-        if page.url.startswith(stack.console):
+        if page.url.startswith(local.console):
             break
-        page = await press_on(browser, stack.administrator, page)
-    if page.status != 200 or not page.url.startswith(f"{stack.console}/grants/"):
+        page = await press_on(browser, local.administrator, page)
+    if page.status != 200 or not page.url.startswith(f"{local.console}/grants/"):
         raise DemoError(f"Microsoft's pages led elsewhere: {page.words[:300]}")
 
 
@@ -118,43 +170,24 @@ async def press_on(browser: Browser, person: Mapping[str, Any], page: Page) -> P
     return await browser.submit(page, form, press=accept, **fields)
 
 
-async def _look(browser: Browser, stack: Stack, grant_url: str) -> dict[str, Any]:
-    return await browser.json(f"{stack.console}/api/v1{grant_url}")
-
-
-def _is_running(grant: Mapping[str, Any], name: str) -> bool:
-    return any(step["name"] == name and step["state"] == "running" for step in grant["steps"])
-
-
-def _raise_on_problem(grant: Mapping[str, Any]) -> None:
-    for step in grant["steps"]:
-        if step["problem"]:
-            found = step["problem"]
-            raise DemoError(f"{step['title']}: {found['cause']} {found['fix']} {found['raw']}".strip())
-
-
-def _standing(grant: Mapping[str, Any]) -> str:
-    return ", ".join(f"{step['name']} {step['state']}" for step in grant["steps"] if step["state"] not in ("done", "blocked"))
-
-
 def _link(page: Page, text: str) -> str:
     if page.status != 200 or text not in page.links:
         raise BrowserError(f"{page.url} has no link {text!r}: {page.words[:200]}")
     return page.links[text]
 
 
-async def _run_timers(stack: Stack) -> None:
+async def _run_timers(local: Local) -> None:
     """Run each timer once by the host's admin address, as an operator may: the next tick may be a minute away."""
-    headers = {"x-functions-key": str(stack.host["master_key"])}
-    async with httpx.AsyncClient(base_url=stack.console, headers=headers, trust_env=False) as client:
+    headers = {"x-functions-key": local.master_key()}
+    async with httpx.AsyncClient(base_url=local.console, headers=headers, trust_env=False) as client:
         for name in TIMERS:
             answer = await client.post(f"/admin/functions/{name}", json={"input": ""})
             if answer.status_code != 202:
                 raise DemoError(f"the timer {name} could not be run: {answer.status_code}")
 
 
-def _control(stack: Stack) -> httpx.AsyncClient:
+def _control(local: Local) -> httpx.AsyncClient:
     """Return a client of the simulated tenant's control interface."""
     context = ssl.create_default_context()
-    context.load_verify_locations(stack.tenant["ca_file"])
-    return httpx.AsyncClient(base_url=stack.tenant["url"], verify=context, trust_env=False)
+    context.load_verify_locations(local.ca_file)
+    return httpx.AsyncClient(base_url=local.tenant, verify=context, trust_env=False)

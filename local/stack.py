@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
@@ -16,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local import azurite
+from local import azurite, ports
+from local.demo import ACCOUNT_ID, ACCOUNT_NAME, Local
 
-ACCOUNT_ID, ACCOUNT_NAME = "contoso", "Contoso"
-"""The account that a local console begins with."""
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -74,6 +72,18 @@ class Stack:
         host = {"host": self.host_process.pid} if self.host_process else {}
         return {"storage": self.storage.pid, "tenant": self.tenant_process.pid, **host}
 
+    @property
+    def local(self) -> Local:
+        """Where the demo finds the parts."""
+        return Local(
+            console=self.console,
+            tenant=self.tenant["url"],
+            ca_file=self.tenant["ca_file"],
+            administrator=self.administrator,
+            master_key=lambda: str(self.host["master_key"]),
+            crash_host=self.crash_host,
+        )
+
     async def start_host(self) -> None:
         """Start the functions host and wait until it serves."""
         command = [
@@ -86,11 +96,12 @@ class Stack:
         """Return the file that a part's log goes to."""
         return self.options.data / f"{part}.log"
 
-    async def kill_host(self) -> None:
-        """End the functions host as a crash would: SIGKILL, nothing finished, nothing given back."""
+    async def crash_host(self) -> None:
+        """End the functions host as a crash would (SIGKILL: nothing finished, nothing given back) and start another."""
         if self.host_process:
             self.host_process.send_signal(signal.SIGKILL)
             await self.host_process.wait()
+        await self.start_host()
 
     async def stop(self) -> None:
         """End every process: the host first, so that it finishes what it began."""
@@ -104,8 +115,8 @@ async def up(options: Options) -> Stack:
     """Start all parts, resuming what the data directory holds; none is left behind when one of them does not start."""
     options.data.mkdir(parents=True, exist_ok=True)
     kept = _kept(options.data)
-    console = f"http://localhost:{free_port(kept['console_port'])}"
-    tenant_port = free_port(kept["tenant_port"])
+    console_port, tenant_port = ports.reserve(kept["console_port"]), ports.reserve(kept["tenant_port"])
+    console = f"http://localhost:{console_port}"
     storage = asyncio.create_task(azurite.start(options.data / "storage"))
     tenant = asyncio.create_task(_start(_tenant_command(options, tenant_port, console), os.environ, options.data / "tenant.log"))
     started = await asyncio.gather(storage, tenant, return_exceptions=True)
@@ -114,28 +125,15 @@ async def up(options: Options) -> Stack:
         await _stop_started(storage, tenant)
         raise failed[0]
     process, facts = tenant.result()
-    environment = {**os.environ, **_settings(storage.result().connection_string, facts, console, kept["sealing_key"])}
+    environment = {**os.environ, **app_settings_of(storage.result().connection_string, facts, console, kept["sealing_key"])}
     stack = Stack(options, storage.result(), facts, console, environment, process)
-    _keep(options.data, {**kept, "console_port": int(console.rsplit(":", 1)[1]), "tenant_port": tenant_port})
+    _keep(options.data, {**kept, "console_port": console_port, "tenant_port": tenant_port})
     try:
         await asyncio.gather(stack.start_host(), _seed_account(environment))
     except BaseException:
         await stack.stop()
         raise
     return stack
-
-
-def free_port(wished: int) -> int:
-    """Return ``wished`` if nobody listens there, else a port that is free now."""
-    for port in (wished, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise StackError("no port is free on this machine")
 
 
 def _tenant_command(options: Options, port: int, console: str) -> list[str]:
@@ -146,7 +144,7 @@ def _tenant_command(options: Options, port: int, console: str) -> list[str]:
     ]
 
 
-def _settings(connection: str, tenant: Mapping[str, Any], console: str, sealing_key: str) -> dict[str, str]:
+def app_settings_of(connection: str, tenant: Mapping[str, Any], console: str, sealing_key: str) -> dict[str, str]:
     """Return the app settings of a local run; documentation addresses (RFC 5737, RFC 2606) stand for the scanner."""
     applications = {
         f"GRANTLINE_{name.upper()}_{key.upper()}": value

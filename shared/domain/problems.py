@@ -50,6 +50,8 @@ class GrantlineError(Exception):
         ├── RedirectError            a browser redirect that must not be believed (shared/consent)
         ├── TransientError           Microsoft or the network, for now: try again (shared/ports.py)
         ├── NotYetError              Microsoft has not spread a consent or a role yet (shared/ports.py)
+        ├── NotFoundError            what a request names does not exist (shared/ports.py)
+        ├── StorageError             Azure Storage refuses: a defect or a wrong setting (shared/storage)
         └── RefusedError             Microsoft refuses: a person must act; carries a problem (shared/ports.py)
     """
 

@@ -93,24 +93,19 @@ class ConsentFlow:
         if pending.consumed:
             return grant_page(grant.grant_id)
         try:
-            request, answer = await self._redeem(query, pending, state)
-            who = await self._prove(request, answer)
-            proof.require_administrator(who, pending.step, grant.tenant_id)
-            await self._reserve(grant, who)
+            return await self._go_on(query, grant, pending, state)
         except RedirectError as error:
-            await self._refuse(grant, pending, error.problem)
+            await self._refuse(grant, pending.step, error.problem)
             raise
-        if pending.step is StepName.ROLE_ASSIGNMENT:
-            return await self._hand_over(grant, pending, state, who, answer)
-        return await self._to_consent(grant, pending, state, who)
 
     async def consented(self, query: Mapping[str, str], browser: str) -> str:
         """Take the consent's redirect: a prompt to look whether the application has its permissions now."""
         grant, pending, state = await self._pending(query, browser, Purpose.ADMIN_CONSENT)
+        if pending.consumed:
+            return grant_page(grant.grant_id)
         found = self._consent_problem(query, grant)
-        if found and not pending.consumed:
-            await self._refuse(grant, pending, found)
         if found:
+            await self._refuse(grant, pending.step, found)
             raise RedirectError(problem=found)
         await self._queue(grant, pending, state, actor="the administrator's browser")
         return grant_page(grant.grant_id)
@@ -119,14 +114,16 @@ class ConsentFlow:
         """Return what a redirect's state stands for, if this browser began it, for this purpose, not too long ago."""
         state = query.get("state", "")
         grant_id = grant_of(state)
-        value = await self.engine.grants.row(grant_id, row_key(state)) if grant_id else None
-        stored = await self.engine.grants.load(grant_id) if grant_id and value else None
-        if value is None or stored is None:
+        stored = await self.engine.grants.load(grant_id) if grant_id else None
+        if stored is None:
+            LOG.warning("redirect refused: its state names no grant")
             raise RedirectError(problem=problem("link_unknown"))
-        pending = from_row(value)
-        found = self._state_problem(pending, browser, purpose)
-        if found:
-            await self._refuse(stored.grant, pending, problem(found))
+        value = await self.engine.grants.row(stored.grant.grant_id, row_key(state))
+        pending = from_row(value) if value else None
+        found = self._state_problem(pending, browser, purpose) if pending else "link_unknown"
+        if found or pending is None:
+            # A state that was never given must not paint a problem on a step: anyone can make one up.
+            await self._refuse(stored.grant, pending.step if pending else None, problem(found))
             raise RedirectError(problem=problem(found))
         return stored.grant, pending, state
 
@@ -137,13 +134,23 @@ class ConsentFlow:
             return "link_unknown"
         return "link_expired" if pending.expires_at <= self.engine.clock() else ""
 
+    async def _go_on(self, query: Mapping[str, str], grant: Grant, pending: Pending, state: str) -> str:
+        """Prove who signed in, reserve the tenant, and return where the browser goes next."""
+        request, answer = await self._redeem(query, pending, state)
+        who = await self._prove(request, answer)
+        proof.require_administrator(who, pending.step, grant.tenant_id)
+        await self._reserve(grant, who)
+        if pending.step is StepName.ROLE_ASSIGNMENT:
+            return await self._hand_over(grant, pending, state, who, answer)
+        return await self._to_consent(grant, pending, state, who)
+
     async def _redeem(self, query: Mapping[str, str], pending: Pending, state: str) -> tuple[SignInRequest, SignInAnswer]:
         if "error" in query:
             found = self.microsoft.sign_in.redirect_problem(query["error"], query.get("error_description", ""))
             raise RedirectError(problem=found)
-        verifier = sealing.unseal(self.settings.sealing_key, pending.sealed_verifier, place=row_key(state))
-        request = self._request(pending, state, verifier)
         try:
+            verifier = sealing.unseal(self.settings.sealing_key, pending.sealed_verifier, place=row_key(state))
+            request = self._request(pending, state, verifier)
             return request, await self.microsoft.sign_in.redeem(request, query.get("code", ""))
         except GrantlineError as error:
             found = getattr(error, "problem", None) or problem("sign_in_failed", raw=telemetry.redact(str(error)))
@@ -242,10 +249,11 @@ class ConsentFlow:
             return problem("tenant_differs")
         return None
 
-    async def _refuse(self, grant: Grant, pending: Pending, found: Problem) -> None:
+    async def _refuse(self, grant: Grant, step: StepName | None, found: Problem) -> None:
         """Write a refused redirect down as an audit event."""
+        LOG.warning("redirect of grant %s refused: %s", grant.grant_id, found.code)
         await self.engine.commit(
-            grant.grant_id, lambda current, now: decide.note(current, pending.step, found, now, event="consent.refused")
+            grant.grant_id, lambda current, now: decide.note(current, step, found, now, event="consent.refused")
         )
 
     def _request(self, pending: Pending, state: str, verifier: str) -> SignInRequest:

@@ -6,7 +6,7 @@ Microsoft's redirect proves nothing (https://learn.microsoft.com/entra/identity-
 from datetime import timedelta
 
 from shared.domain import schedule
-from shared.domain.outcomes import Done, NeedsPerson, Outcome
+from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome
 from shared.domain.problems import problem
 from shared.domain.steps import STEPS
 from shared.ports import Binding
@@ -16,12 +16,13 @@ from shared.workflows.run import Run
 async def mail_flow_consent(run: Run) -> Outcome:
     """Look whether the mail-flow application's consent works; then the tenant is the account's."""
     outcome = await _consent(run, "mail_flow")
-    if isinstance(outcome, Done):
-        grant = run.grant
-        await run.clients.bindings.bind_tenant(
-            Binding(grant.tenant_id, grant.account_id, grant.grant_id, run.clock(), confirmed=True)
-        )
-    return outcome
+    if not isinstance(outcome, Done):
+        return outcome
+    grant = run.grant
+    binding = Binding(grant.tenant_id, grant.account_id, grant.grant_id, run.clock(), confirmed=True)
+    standing = await run.clients.bindings.bind_tenant(binding)
+    # The sign-in's reservation may have lapsed while the consent spread, and another account may have come.
+    return outcome if standing.account_id == grant.account_id else Failed(problem=problem("tenant_taken"))
 
 
 async def directory_consent(run: Run) -> Outcome:

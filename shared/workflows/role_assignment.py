@@ -4,7 +4,6 @@ Done only when the effect is seen: Exchange offers the application the cmdlets t
 role itself shows only in a token that is issued after it was assigned, so every try uses a new credential.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +36,9 @@ async def role_assignment(run: Run) -> Outcome:
         return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
     try:
         await _assign(run, row)
+    except sealing.SealError:
+        # The sealing key was changed since: the token can't be had back.
+        return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
     except ProblemError as error:
         return replace(failures.outcome_of(error, run.step, run.clock()), deletes=(sealing.SEALED_ROW,))
     return _wait_for_effect(run, missing, deletes=(sealing.SEALED_ROW,), **{ASSIGNED_AT: schedule.stamp(run.clock())})
@@ -62,9 +64,19 @@ async def missing_cmdlets(run: Run) -> str:
     return ""
 
 
-async def _assign(run: Run, row: Mapping[str, Any]) -> None:
+async def _token(run: Run) -> str:
+    """Return the administrator's token; "" when there is none, it lay too long, or it does not open (another key, another place)."""
+    row = await run.clients.rows.row(sealing.SEALED_ROW)
+    if row is None or schedule.parse(row["expires_at"]) <= run.clock():
+        return ""
     place = sealing.sealed_place(run.grant.grant_id, run.grant.tenant_id)
-    token = sealing.unseal(run.settings.sealing_key, row["sealed"], place=place)
+    try:
+        return sealing.unseal(run.settings.sealing_key, row["sealed"], place=place)
+    except sealing.SealError:
+        return ""
+
+
+async def _assign(run: Run, token: str) -> None:
     application = await run.clients.microsoft.identity.application_token("mail_flow", run.grant.tenant_id)
     roles = run.clients.microsoft.roles(run.grant.tenant_id, token)
     if not await roles.is_assigned(application.object_id, EXCHANGE_ADMINISTRATOR):

@@ -146,9 +146,13 @@ class World:
         document: dict[str, Any] = answer.json()
         return document
 
-    async def fault(self, path: str, **effect: Any) -> None:
-        """Let a fault wait for requests whose path or query the expression finds."""
-        await self.command("faults", {"match": {"path": path}, **effect})
+    async def fault(self, path: str = "", *, method: str | None = None, cmdlet: str | None = None, **effect: Any) -> None:
+        """Let a fault wait for requests whose path or query the expression finds; ``effect`` is what the README documents."""
+        await self.command("faults", {"match": {"path": path, "method": method, "cmdlet": cmdlet}, **effect})
+
+    async def set(self, **settings: Any) -> None:
+        """Change settings of the simulated Microsoft 365."""
+        await self.command("settings", settings)
 
     def calm(self) -> None:
         """Take away what a test has set: faults, settings, and time."""

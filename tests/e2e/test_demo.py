@@ -1,0 +1,74 @@
+"""The whole grant over real HTTP, queues, tables and TLS, as `make demo` does it."""
+
+import json
+from pathlib import Path
+
+from azure.storage.queue import TextBase64DecodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from local import demo
+from local.__main__ import DEMO_TENANT
+from local.stack import Options
+from shared.domain.grant import SUCCESS_MESSAGE
+from shared.domain.steps import Queue, StepName
+from tests.support.stacks import control, quietly, running
+
+USERS = 2500
+
+
+async def test_the_whole_grant(tmp_path: Path) -> None:
+    """The receipt, the tenant and the events all say the same: everything made, everybody synced, every wait seen."""
+    async with running(Options(tmp_path, USERS, tenant=DEMO_TENANT)) as stack:
+        receipt = await demo.run(stack.local, demo.Plan(), quietly)
+        state = await control(stack, "state")
+        requests = await control(stack, "requests")
+        events = await _events(stack.storage.connection_string)
+
+    assert receipt["message"] == SUCCESS_MESSAGE
+    assert receipt["tenant_id"] == stack.tenant["tenant_id"]
+    assert receipt["users_synced"] == USERS
+    assert {step["name"]: step["state"] for step in receipt["steps"]} == dict.fromkeys(StepName, "done")
+    _check_waits(receipt)
+    _check_objects(receipt, state)
+    pages = [entry for entry in requests if entry["path"] == "/v1.0/users" and entry["status"] == 200]
+    assert len(pages) >= 3
+    _check_events(events, receipt["grant_id"])
+
+
+def _check_waits(receipt: demo.Receipt) -> None:
+    """Each of the demo's waits is in the receipt with its time."""
+    waits = {step["name"]: sum(wait["seconds"] for wait in step["waits"]) for step in receipt["steps"]}
+
+    assert waits["mail_flow_consent"] >= 1
+    assert waits["role_assignment"] >= 4
+    assert waits["directory_sync"] >= 2
+
+
+def _check_objects(receipt: demo.Receipt, state: demo.Receipt) -> None:
+    """What the receipt names is what the tenant holds."""
+    exchange = state["exchange"]
+    nouns = ("InboundConnector", "OutboundConnector", "TransportRule")
+    made = {item["Name"] for noun in nouns for item in exchange[noun] if item["Name"].startswith("Grantline ")}
+
+    assert made == {item["name"] for item in receipt["objects"]}
+    routing = [rule for rule in exchange["TransportRule"] if rule["Name"].endswith("Domain Rule")]
+    assert [rule["State"] for rule in routing] == ["Enabled", "Enabled"]
+
+
+def _check_events(events: list[demo.Receipt], grant_id: str) -> None:
+    """Every event was published in order, as CloudEvents 1.0; the last one is the completion."""
+    ids = list(dict.fromkeys(event["id"] for event in events))
+
+    assert ids == [f"{grant_id}/{number}" for number in range(1, len(ids) + 1)]
+    assert {event["specversion"] for event in events} == {"1.0"}
+    completed = [event for event in events if event["type"] == "grant.completed"]
+    assert completed
+    assert completed[-1]["data"]["message"] == SUCCESS_MESSAGE
+    assert completed[-1]["data"]["policy"] == "standard"
+
+
+async def _events(connection: str) -> list[demo.Receipt]:
+    """Take everything from the queue of events."""
+    policy = TextBase64DecodePolicy()
+    async with QueueClient.from_connection_string(connection, Queue.GRANT_EVENTS, message_decode_policy=policy) as queue:
+        return [json.loads(message.content) async for message in queue.receive_messages(messages_per_page=32)]

@@ -1,0 +1,123 @@
+"""The whole grant with every nudge of a commit lost: the sweep alone finishes it, through the real host, queues and tables."""
+
+import asyncio
+import importlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from azure.functions import FunctionApp
+
+from local import demo, ports
+from local.host.host import Host, HostOptions
+from local.microsoft365.__main__ import ready
+from local.microsoft365.server import Options, serve
+from local.stack import PROJECT, app_settings_of
+from shared import container as containers
+from shared import settings as app_settings
+from shared.domain.grant import SUCCESS_MESSAGE, Nudge
+from shared.ports import DueIndex, Nudges
+from tests.conftest import CONTRACTS
+from tests.support.grantline import TestClock
+from tests.support.stacks import quietly
+
+SWEEP_PAUSE = 0.3
+NEAR = timedelta(minutes=3)
+
+
+@dataclass
+class LosingNudges:
+    """Loses what commits send; what the sweep sends arrives."""
+
+    inner: Nudges
+    lost: list[Nudge] = field(default_factory=list)
+
+    async def send(self, nudge: Nudge, *, delay: timedelta) -> None:
+        """Send the nudge, unless a commit does."""
+        if nudge.cause == "sweep":
+            await self.inner.send(nudge, delay=delay)
+        else:
+            self.lost.append(nudge)
+
+
+@pytest.mark.timeout(120)
+async def test_the_sweep_alone_finishes_a_grant(storage_connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No nudge of a commit arrives; time is moved from one due minute to the next."""
+    console = f"http://localhost:{ports.reserve(0)}"
+    contracts = CONTRACTS if CONTRACTS.is_dir() else None
+    async with serve(Options(users=12, console=console, contracts=contracts)) as simulation:
+        facts = ready(simulation)
+        environment = app_settings_of(storage_connection, facts, console, "A" * 43)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        clock = TestClock()
+        async with _host(environment, clock, console, tmp_path) as (host, losing):
+            local = demo.Local(console, facts["url"], facts["ca_file"], facts["people"][0], lambda: host.master_key, _never)
+            sweeping = asyncio.create_task(_sweep_on(host, (await containers.current()).storage.due, clock, console))
+            receipt = await demo.run(local, demo.Plan(patience=30), quietly)
+            sweeping.cancel()
+
+    assert receipt["message"] == SUCCESS_MESSAGE
+    assert len(losing.lost) >= 8
+
+
+@asynccontextmanager
+async def _host(
+    environment: dict[str, str], clock: TestClock, console: str, data: Path
+) -> AsyncIterator[tuple[Host, LosingNudges]]:
+    """Run the embedded host in this process on a container whose nudges are lost."""
+    made: list[LosingNudges] = []
+
+    def losing(inner: Nudges) -> Nudges:
+        made.append(LosingNudges(inner))
+        return made[0]
+
+    container = await containers.build(app_settings.load(environment), containers.Overrides(clock, losing))
+    containers.install(container)
+    options = HostOptions(
+        data=data,
+        host_json=json.loads((PROJECT / "host.json").read_text()),
+        environment=environment,
+        directory=PROJECT,
+        port=int(console.rpartition(":")[2]),
+    )
+    try:
+        async with Host(_fresh_app(), options) as host:
+            yield host, made[0]
+    finally:
+        await container.close()
+
+
+def _fresh_app() -> FunctionApp:
+    """Import the function app anew: an app can be indexed once only."""
+    for name in [name for name in sys.modules if name == "function_app" or name.split(".")[0] == "functions"]:
+        del sys.modules[name]
+    app = importlib.import_module("function_app").app
+    assert isinstance(app, FunctionApp)
+    return app
+
+
+async def _sweep_on(host: Host, due: DueIndex, clock: TestClock, console: str) -> None:
+    """Move the time to the next due minute and run the sweep, again and again, as an operator may by the host's admin address.
+
+    A wait for a person is due in days: the time stands still while nothing but a person could move the grant.
+    """
+    headers = {"x-functions-key": host.master_key}
+    async with httpx.AsyncClient(base_url=console, headers=headers, trust_env=False) as client:
+        while True:
+            rows = await due.until(clock() + NEAR)
+            if rows:
+                clock.advance_to(rows[0].at)
+            answer = await client.post("/admin/functions/sweep", json={"input": ""})
+            assert answer.status_code == 202
+            await asyncio.sleep(SWEEP_PAUSE)
+
+
+async def _never() -> None:
+    raise AssertionError("nobody kills the host here")

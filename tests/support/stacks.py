@@ -1,0 +1,44 @@
+"""The local stack for tests: every part as a process of its own, as `make run` and `make demo` start them."""
+
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local.stack import Options, Stack, up
+
+
+@asynccontextmanager
+async def running(options: Options) -> AsyncIterator[Stack]:
+    """Start the stack and end it."""
+    stack = await up(options)
+    try:
+        yield stack
+    finally:
+        await stack.stop()
+
+
+async def control(stack: Stack, path: str) -> Any:
+    """Read from the simulated tenant's control interface."""
+    context = ssl.create_default_context(cafile=stack.tenant["ca_file"])
+    async with httpx.AsyncClient(base_url=stack.tenant["url"], verify=context, trust_env=False) as client:
+        answer = await client.get(f"/_control/{path}")
+        answer.raise_for_status()
+        return answer.json()
+
+
+def quietly(_: object) -> None:
+    """Show nothing."""
+
+
+def app_copy(source: Path, target: Path) -> Path:
+    """Copy what a deployment holds, so that a test may change it."""
+    for name in ("functions", "shared", "console"):
+        shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("function_app.py", "host.json"):
+        shutil.copy(source / name, target / name)
+    return target
