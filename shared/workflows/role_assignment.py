@@ -31,14 +31,11 @@ async def role_assignment(run: Run) -> Outcome:
         return Done(facts={"assigned": True}, deletes=(sealing.SEALED_ROW,))
     if _is_assigned(run):
         return _wait_for_effect(run, missing)
-    row = await run.clients.rows.row(sealing.SEALED_ROW)
-    if row is None or schedule.parse(row["expires_at"]) <= run.clock():
+    token = await _token(run)
+    if not token:
         return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
     try:
-        await _assign(run, row)
-    except sealing.SealError:
-        # The sealing key was changed since: the token can't be had back.
-        return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
+        await _assign(run, token)
     except ProblemError as error:
         return replace(failures.outcome_of(error, run.step, run.clock()), deletes=(sealing.SEALED_ROW,))
     return _wait_for_effect(run, missing, deletes=(sealing.SEALED_ROW,), **{ASSIGNED_AT: schedule.stamp(run.clock())})
