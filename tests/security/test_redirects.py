@@ -1,0 +1,420 @@
+"""A redirect is a claim that anyone can forge: each way to forge, replay or misdirect one is refused, and a lost one is no loss.
+
+What holds of every refusal (plain words, audit event, nothing kept that could be trusted) is checked by ``visitor.refused``.
+"""
+
+from base64 import urlsafe_b64encode
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from shared.consent.sealing import SEALED_ROW
+from shared.consent.state import LIFETIME, RedirectError, new_secret, new_state
+from shared.domain.steps import StepName, StepState
+from shared.ports import Binding
+from tests.security.visitor import Visitor, new_account, query_of, refused, with_query
+from tests.support.grantline import CONSOLE, Grantline
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MAIL_FLOW, ROLE, DIRECTORY = StepName.MAIL_FLOW_CONSENT, StepName.ROLE_ASSIGNMENT, StepName.DIRECTORY_CONSENT
+FABRIKAM = "admin@fabrikam.onmicrosoft.com"
+
+
+def tenant_of(parts: Grantline, domain: str) -> str:
+    """Return the id of a simulated tenant by its initial domain."""
+    return next(each["tenant_id"] for each in parts.facts["tenants"] if domain in str(each))
+
+
+async def consent_redirect(visitor: Visitor, grant_id: str, step: StepName = MAIL_FLOW) -> str:
+    """Do a consent up to Microsoft's redirect after Accept, which is not followed yet."""
+    return await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id, step)))
+
+
+# --- states that are not this browser's, not ours or not of now ----------------------------------------------------------------
+
+
+async def test_a_state_that_was_never_given_is_unknown(parts: Grantline) -> None:
+    """A state of the right form that names a real grant is refused, and told in the grant's audit."""
+    grant_id = await parts.start(new_account())
+    state = new_state(grant_id)
+
+    for path in ("/signed-in", "/consented"):
+        refusal = await refused(parts, grant_id, f"{CONSOLE}{path}?code=made-up-code&state={state}", new_secret())
+
+        assert refusal.code == "link_unknown"
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["", "x", "%%%", "ключ", "a" * 5000, "../../grant", new_state(str(uuid4())), urlsafe_b64encode(bytes(47)).decode()],
+    ids=["none", "short", "percent", "letters", "long", "path", "other grant", "wrong length"],
+)
+async def test_a_state_that_is_none_of_ours_is_unknown(parts: Grantline, state: str) -> None:
+    """Whatever stands in its place, the page says that no sign-in was begun here; no grant hears of it."""
+    grant_id = await parts.start(new_account())
+    before = await parts.events(grant_id)
+
+    with pytest.raises(RedirectError) as caught:
+        await Visitor(parts).take(with_query(f"{CONSOLE}/signed-in", code="made-up-code", state=state))
+
+    assert caught.value.problem.code == "link_unknown"
+    assert await parts.events(grant_id) == before
+
+
+async def test_a_sign_in_begun_too_long_ago_is_refused(parts: Grantline) -> None:
+    """A state lives 60 minutes; one more click begins anew."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    redirect = await visitor.redirected(grant_id)
+    parts.clock.offset = LIFETIME + timedelta(seconds=1)
+
+    assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == "link_expired"
+    parts.clock.offset = timedelta()
+    await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id)))
+
+
+async def test_a_consent_begun_too_long_ago_is_refused(parts: Grantline) -> None:
+    """The consent's state has a life of its own, as long."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    redirect = await consent_redirect(visitor, grant_id)
+    parts.clock.offset = LIFETIME + timedelta(minutes=1)
+
+    assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == "link_expired"
+
+
+@pytest.mark.parametrize("cookie", ["", new_secret()], ids=["no cookie", "another browser"])
+async def test_a_link_sent_to_a_victim_is_refused(parts: Grantline, cookie: str) -> None:
+    """An administrator who signs in by a link that somebody else began gives that one nothing; the one who began it may go on."""
+    attacker = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    redirect = await attacker.redirected(grant_id)
+
+    assert (await refused(parts, grant_id, redirect, cookie)).code == "other_browser"
+    consented = await attacker.at_microsoft(await attacker.take(redirect))
+    assert (await refused(parts, grant_id, consented, cookie)).code == "other_browser"
+
+
+async def test_a_state_serves_only_what_it_was_begun_for(parts: Grantline) -> None:
+    """The state of a sign-in does not stand for a consent, nor the reverse."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    signed_in = await visitor.redirected(grant_id)
+    swapped = f"{CONSOLE}/consented?state={query_of(signed_in)['state']}&tenant={parts.facts['tenant_id']}&admin_consent=True"
+
+    assert (await refused(parts, grant_id, swapped, visitor.cookie)).code == "link_unknown"
+    consented = await visitor.at_microsoft(await visitor.take(signed_in))
+    swapped = f"{CONSOLE}/signed-in?state={query_of(consented)['state']}&code=made-up-code"
+    assert (await refused(parts, grant_id, swapped, visitor.cookie)).code == "link_unknown"
+
+
+# --- what Microsoft or the person refuses --------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_sign_in_is_told_kindly(parts: Grantline) -> None:
+    """Cancel on Microsoft's sign-in page comes back as a page with the next action; the same link works afterwards."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    redirect = await visitor.at_microsoft(await visitor.begin(grant_id), cancel_at="Sign in")
+
+    refusal = await refused(parts, grant_id, redirect, visitor.cookie)
+
+    assert refusal.code == "consent_denied"
+    assert (await visitor.take(await visitor.redirected(grant_id))).startswith(parts.facts["url"])
+
+
+async def test_a_denied_consent_is_no_consent(parts: Grantline) -> None:
+    """The refusal of the consent page also says admin_consent=True: the error counts."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    location = await visitor.take(await visitor.redirected(grant_id))
+    redirect = await visitor.at_microsoft(location, cancel_at="Permissions requested")
+    assert query_of(redirect)["admin_consent"] == "True"
+
+    assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == "consent_denied"
+    again = await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id)))
+    assert await visitor.take(again) == f"/grants/{grant_id}"
+
+
+@pytest.mark.parametrize("name", ["member", "exchange", "application"])
+async def test_who_is_no_administrator_for_this_is_refused(parts: Grantline, name: str) -> None:
+    """Members, Exchange and application administrators may not give these permissions: they are told so before any consent."""
+    visitor = Visitor(parts, f"{name}@contoso.com")
+    grant_id = await parts.start(new_account())
+
+    refusal = await refused(parts, grant_id, await visitor.redirected(grant_id), visitor.cookie)
+
+    assert refusal.code == "not_administrator"
+    assert visitor.consents_asked == 0
+
+
+async def test_without_role_claims_nothing_is_proved(parts: Grantline) -> None:
+    """Microsoft may leave ``wids`` out: then even an administrator is not shown to be one."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    parts.simulation.settings = parts.simulation.settings.changed({"omit_wids": True})
+
+    assert (await refused(parts, grant_id, await visitor.redirected(grant_id), visitor.cookie)).code == "not_administrator"
+
+
+async def test_an_error_text_of_a_redirect_is_only_text(parts: Grantline) -> None:
+    """What the address says of an error stands on the page as text, cut short, never as markup."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    forged = with_query(
+        await visitor.redirected(grant_id), error="<script>alert(1)</script>", error_description="<img src=x>" * 1000
+    )
+
+    page = (await refused(parts, grant_id, forged, visitor.cookie)).page
+
+    assert isinstance(page.body, str)
+    assert "<script" not in page.body
+    assert "<img" not in page.body
+    assert len(page.body) < 20_000
+
+
+# --- tenants and codes that are somebody else's --------------------------------------------------------------------------------
+
+
+async def test_a_code_of_another_sign_in_is_refused(parts: Grantline) -> None:
+    """A stolen code put into the thief's own redirect does not open with the thief's verifier (RFC 9700, 4.5)."""
+    victim, thief = Visitor(parts), Visitor(parts, FABRIKAM)
+    theirs, own = await parts.start(new_account()), await parts.start(new_account())
+    stolen = query_of(await victim.redirected(theirs))["code"]
+
+    injected = with_query(await thief.redirected(own), code=stolen)
+
+    assert (await refused(parts, own, injected, thief.cookie)).code == "sign_in_again"
+
+
+async def test_a_redirect_without_a_code_is_refused(parts: Grantline) -> None:
+    """The right state and browser are not enough: only Microsoft's answer for a code proves anything."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+
+    without = with_query(await visitor.redirected(grant_id), code="")
+
+    assert (await refused(parts, grant_id, without, visitor.cookie)).code == "sign_in_again"
+
+
+@pytest.mark.parametrize("claimed", ["fabrikam", "nobody", ""])
+async def test_a_forged_tenant_in_the_consent_redirect_is_refused(parts: Grantline, claimed: str) -> None:
+    """The consent must name the tenant that the sign-in proved."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    named = {"fabrikam": tenant_of(parts, "fabrikam"), "nobody": str(uuid4()), "": ""}[claimed]
+
+    forged = with_query(await consent_redirect(visitor, grant_id), tenant=named)
+
+    assert (await refused(parts, grant_id, forged, visitor.cookie)).code == "tenant_differs"
+
+
+async def test_a_forged_success_gets_nothing_done(parts: Grantline) -> None:
+    """A redirect that claims a consent which nobody gave only prompts a look; the application's own token tells."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    state = query_of(await visitor.take(await visitor.redirected(grant_id)))["state"]
+
+    forged = f"{CONSOLE}/consented?admin_consent=True&tenant={parts.facts['tenant_id']}&state={state}"
+    assert await visitor.take(forged) == f"/grants/{grant_id}"
+    grant = await parts.work(grant_id, MAIL_FLOW)
+
+    assert grant.steps[MAIL_FLOW].state is StepState.WAITING
+    assert grant.steps[ROLE].state is StepState.BLOCKED
+
+
+async def test_another_tenants_administrator_is_refused_for_the_same_grant(parts: Grantline) -> None:
+    """Of two sign-ins begun before the tenant was known, the first to be proved pins it."""
+    first, second = Visitor(parts), Visitor(parts, FABRIKAM)
+    grant_id = await parts.start(new_account())
+    late = await second.redirected(grant_id)
+    await first.take(await first.redirected(grant_id))
+
+    assert (await refused(parts, grant_id, late, second.cookie)).code == "tenant_differs"
+
+
+async def test_another_tenants_administrator_is_refused_for_the_second_consent(parts: Grantline) -> None:
+    """Microsoft keeps a foreign account out at the tenant's own address; one that goes round it is refused here."""
+    grant_id = await parts.start(new_account())
+    await parts.until(grant_id, ROLE)
+    visitor = Visitor(parts, FABRIKAM)
+    location = await visitor.begin(grant_id, DIRECTORY)
+    assert f"/{parts.facts['tenant_id']}/" in location
+
+    around = await visitor.at_microsoft(location.replace(parts.facts["tenant_id"], "organizations"))
+
+    assert (await refused(parts, grant_id, around, visitor.cookie)).code == "sign_in_again"
+
+
+async def test_a_tenant_of_another_account_is_refused(parts: Grantline) -> None:
+    """One tenant has at most one account: the second hears so at its sign-in, before anything is asked of the administrator."""
+    owner, other = await parts.start(new_account()), await parts.start(new_account())
+    await parts.until(owner, ROLE)
+    visitor = Visitor(parts)
+
+    assert (await refused(parts, other, await visitor.redirected(other), visitor.cookie)).code == "tenant_taken"
+
+
+async def test_a_tenant_that_another_account_got_meanwhile_is_not_taken_from_it(parts: Grantline) -> None:
+    """A reservation that has lapsed while the consent spread does not make two owners."""
+    grant_id = await parts.start(new_account())
+    await parts.act(grant_id, MAIL_FLOW)
+    bindings = parts.container.storage.bindings
+    parts.clock.offset = timedelta(minutes=61)
+    rival = Binding(parts.facts["tenant_id"], "rival", str(uuid4()), parts.clock(), confirmed=True)
+    assert await bindings.bind_tenant(rival) == rival
+
+    grant = await parts.work(grant_id, MAIL_FLOW)
+
+    found = grant.steps[MAIL_FLOW].problem
+    assert grant.steps[MAIL_FLOW].state is StepState.NEEDS_ATTENTION
+    assert found
+    assert found.code == "tenant_taken"
+    assert await bindings.tenant(parts.facts["tenant_id"]) == rival
+
+
+# --- redirects that are lost, doubled or killed --------------------------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """The process ends here: nothing catches it."""
+
+
+def kill_at_save(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Have the process end at the next save of a grant, just before or just after it."""
+    grants = parts.container.storage.grants
+    save = type(grants).save
+
+    async def killed(*arguments: object) -> None:
+        monkeypatch.undo()
+        if moment == "after":
+            await save(grants, *arguments)  # type: ignore[arg-type] # the arguments of the call that is in its place
+        raise KilledError
+
+    monkeypatch.setattr(grants, "save", killed)
+
+
+async def test_a_doubled_redirect_changes_nothing(parts: Grantline) -> None:
+    """A reload of either redirect goes on to the grant's page; the step is queued once."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    signed_in = await visitor.redirected(grant_id)
+    consented = await visitor.at_microsoft(await visitor.take(signed_in))
+    await visitor.take(consented)
+    before = await parts.grant(grant_id), await parts.events(grant_id)
+
+    assert await visitor.take(signed_in) == f"/grants/{grant_id}"
+    assert await visitor.take(consented) == f"/grants/{grant_id}"
+
+    assert (await parts.grant(grant_id), await parts.events(grant_id)) == before
+    assert before[1].count("step.person_acted") == 1
+
+
+async def test_a_used_consent_does_not_prompt_another_look(parts: Grantline) -> None:
+    """A state is for one use: replayed when its step waits for a person again, it changes nothing."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    state = query_of(await visitor.take(await visitor.redirected(grant_id)))["state"]
+    forged = f"{CONSOLE}/consented?admin_consent=True&tenant={parts.facts['tenant_id']}&state={state}"
+    await visitor.take(forged)
+    parts.clock.offset = timedelta(minutes=40)
+    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.WAITING_FOR_PERSON
+    before = await parts.grant(grant_id)
+
+    assert await visitor.take(forged) == f"/grants/{grant_id}"
+
+    assert await parts.grant(grant_id) == before
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_killed_sign_in_goes_on_by_one_more_click(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """On reload, a code redeemed for nothing is refused, a saved sign-in leads to the grant's page; one more click goes on."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    redirect = await visitor.redirected(grant_id)
+    kill_at_save(parts, monkeypatch, moment)
+    with pytest.raises(KilledError):
+        await visitor.take(redirect)
+
+    if moment == "before":
+        assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == "sign_in_again"
+    else:
+        assert await visitor.take(redirect) == f"/grants/{grant_id}"
+    consented = await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id)))
+    assert await visitor.take(consented) == f"/grants/{grant_id}"
+
+    assert visitor.consents_asked == 1
+    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.DONE
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_killed_consent_goes_on_by_a_reload(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """A reload of the consent's redirect finishes it; nobody consents twice, and the step is queued once."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    redirect = await consent_redirect(visitor, grant_id)
+    kill_at_save(parts, monkeypatch, moment)
+    with pytest.raises(KilledError):
+        await visitor.take(redirect)
+
+    assert await visitor.take(redirect) == f"/grants/{grant_id}"
+
+    assert visitor.consents_asked == 1
+    assert (await parts.events(grant_id)).count("step.person_acted") == 1
+    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.DONE
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_killed_sign_in_for_the_role_goes_on(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Killed before the save, no token lies anywhere and one more click goes on; killed after it, a reload does."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    await parts.until(grant_id, ROLE)
+    redirect = await visitor.redirected(grant_id, ROLE)
+    kill_at_save(parts, monkeypatch, moment)
+    with pytest.raises(KilledError):
+        await visitor.take(redirect)
+
+    sealed = await parts.container.storage.grants.row(grant_id, SEALED_ROW)
+    assert (sealed is not None) is (moment == "after")
+    if moment == "before":
+        assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == "sign_in_again"
+        redirect = await visitor.redirected(grant_id, ROLE)
+    assert await visitor.take(redirect) == f"/grants/{grant_id}"
+
+    assert (await parts.settle(grant_id, ROLE)).steps[ROLE].state is StepState.DONE
+
+
+async def test_a_consent_that_never_came_back_is_not_asked_again(parts: Grantline) -> None:
+    """One more click: the sign-in shows that the application has its permissions, and no consent page comes."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    await consent_redirect(visitor, grant_id)
+
+    assert await visitor.take(await visitor.redirected(grant_id)) == f"/grants/{grant_id}"
+
+    assert visitor.consents_asked == 1
+    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.DONE
+
+
+async def test_a_step_that_waits_for_nobody_is_not_begun(parts: Grantline) -> None:
+    """The link of a step that is blocked or under way leads to the grant's page, not to Microsoft."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+
+    assert await visitor.begin(grant_id, ROLE) == f"/grants/{grant_id}"
+    await visitor.take(await consent_redirect(visitor, grant_id))
+    assert await visitor.begin(grant_id, MAIL_FLOW) == f"/grants/{grant_id}"
+
+
+@pytest.mark.parametrize("step", [StepName.MAIL_FLOW_CONSENT, StepName.VERIFICATION])
+async def test_what_is_not_there_is_not_begun(parts: Grantline, step: StepName) -> None:
+    """An unknown grant, or a step that no person begins, is refused."""
+    grant_id = str(uuid4()) if step is MAIL_FLOW else await parts.start(new_account())
+
+    with pytest.raises(RedirectError) as caught:
+        await Visitor(parts).begin(grant_id, step)
+
+    assert caught.value.problem.code == "grant_unknown"
