@@ -51,6 +51,7 @@ bench: setup ## Measure, side by side, what has a target
 requirements: setup ## Compile the pinned requirements from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(BIN)/uv pip compile -q --python-version 3.13 --no-header requirements-worker.in -o requirements-worker.txt
 
 docs: setup ## Write the documents that come from the code
 	@$(BIN)/python -m tools.documents

@@ -56,7 +56,7 @@ param directoryClientId string
 @description('Client id of the role helper.')
 param roleHelperClientId string
 
-@allowed(['Mail.ReadBasic.All', 'Mail.Read', 'Mail.ReadWrite'])
+@allowed(['none', 'Mail.ReadBasic.All', 'Mail.Read', 'Mail.ReadWrite'])
 @description('The product\'s permission for all mailboxes.')
 param mailboxPermission string = 'Mail.ReadBasic.All'
 

@@ -58,6 +58,14 @@ def _host(value: str) -> str:
     return value.lower()
 
 
+def _mailbox_permission(value: str) -> str:
+    """Return the permission; "" for none: an app setting can't be empty and set at once."""
+    if value not in ("none", "Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWrite"):
+        raise ValueError("must be Mail.ReadBasic.All, Mail.Read, Mail.ReadWrite or none")
+    return "" if value == "none" else value
+
+
+MailboxPermission = Annotated[str, AfterValidator(_mailbox_permission)]
 HttpsUrl = Annotated[str, AfterValidator(_url)]
 Guid = Annotated[str, AfterValidator(_guid)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -94,10 +102,8 @@ class Settings(BaseModel):
     managed_identity_client_id: Guid | None = Field(
         None, description="User-assigned managed identity that the registrations' federated credentials trust."
     )
-    mailbox_permission: str = Field(
-        "Mail.ReadBasic.All",
-        pattern="^(Mail.ReadBasic.All|Mail.Read|Mail.ReadWrite|)$",
-        description="The product's permission for all mailboxes; empty: none is asked for.",
+    mailbox_permission: MailboxPermission = Field(
+        "Mail.ReadBasic.All", description="The product's permission for all mailboxes; `none`: none is asked for."
     )
 
     sealing_key: SealingKey = Field(description="32 random bytes in base64url: seals tokens and verifiers in the tables.")

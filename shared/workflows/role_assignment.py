@@ -62,7 +62,7 @@ async def missing_cmdlets(run: Run) -> str:
 
 
 async def _token(run: Run) -> str:
-    """Return the administrator's token; "" when there is none, it lay too long, or it does not open (another key, another place)."""
+    """Return the administrator's token; "" when there is none, it lay too long, or it does not open here."""
     row = await run.clients.rows.row(sealing.SEALED_ROW)
     if row is None or schedule.parse(row["expires_at"]) <= run.clock():
         return ""

@@ -9,7 +9,6 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from local.host import core_tools
 from local.host.configuration import (
     UNBOUNDED,
     ConfigurationError,
@@ -187,19 +186,3 @@ def test_two_functions_of_one_name_are_a_fault() -> None:
 
     with pytest.raises(ConfigurationError, match="unique"):
         functions_of(app)
-
-
-def test_core_tools_are_used_only_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ``func`` on the PATH there is no command; with it, its own path is started on the port."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert not core_tools.available()
-    with pytest.raises(FileNotFoundError, match="func"):
-        core_tools.command(7071)
-
-    tool = tmp_path / "func"
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
-    assert core_tools.available()
-    assert core_tools.command(7071) == [str(tool), "start", "--port", "7071"]
-    assert core_tools.environment({"A": "1"}) == {"A": "1", "FUNCTIONS_WORKER_RUNTIME": "python"}
-    assert core_tools.running(core_tools=True) != core_tools.running(core_tools=False)

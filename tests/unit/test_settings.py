@@ -40,6 +40,7 @@ def test_every_missing_setting_is_told_at_once() -> None:
         ("GRANTLINE_SCANNER_OUTBOUND_EGRESS", "192.0.2.128/25", "overlaps"),
         ("GRANTLINE_SCANNER_INBOUND_HOST", "not a host", "host name"),
         ("GRANTLINE_CLOUD", "moon", "pattern"),
+        ("GRANTLINE_MAILBOX_PERMISSION", "Mail.Everything", "Mail.ReadBasic.All"),
     ],
 )
 def test_a_malformed_setting_is_named(name: str, value: str, words: str) -> None:
@@ -74,6 +75,14 @@ def test_storage_may_be_an_account_with_a_managed_identity() -> None:
 
     assert settings.storage_queue_url == "https://grantline.queue.core.windows.net"
     assert settings.storage_table_url == "https://grantline.table.core.windows.net"
+
+
+@pytest.mark.parametrize(("value", "permission"), [("none", ""), ("Mail.Read", "Mail.Read"), (None, "Mail.ReadBasic.All")])
+def test_the_products_permission_may_be_none(value: str | None, permission: str) -> None:
+    """`none` asks for no permission for mailboxes; nothing set asks for the least."""
+    more = {"GRANTLINE_MAILBOX_PERMISSION": value} if value else {}
+
+    assert load({**APP_SETTINGS, **more}).mailbox_permission == permission
 
 
 def test_an_application_needs_a_credential() -> None:
