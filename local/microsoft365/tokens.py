@@ -54,6 +54,7 @@ def verify_bearer(request: web.Request, audience: str) -> AccessToken:
     claims = _verified_claims(token, simulation.keys)
     if datetime.fromtimestamp(claims["exp"], UTC) <= simulation.clock.now():
         raise BearerError("expired")
+    # An id_token ends here too: its audience is the client.
     if claims["aud"] != resources()[audience].audience:
         raise BearerError("audience")
     if claims["tid"] not in simulation.store.tenants:
@@ -79,9 +80,6 @@ def _verified_claims(token: str, keys: SigningKeys) -> dict[str, Any]:
         raise BearerError("signature") from error
     except jwt.InvalidTokenError as error:
         raise BearerError("malformed") from error
-    if not {"aud", "tid", "exp", "oid", "appid"} <= claims.keys():
-        # An id_token, say: signed by us, but never an access token.
-        raise BearerError("malformed")
     return claims
 
 

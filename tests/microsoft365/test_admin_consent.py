@@ -167,6 +167,20 @@ async def test_consent_spreads_after_its_delay(tmp_path: Path) -> None:
     assert claims_of(late.json()["access_token"])["roles"] == ["Exchange.ManageAsApp"]
 
 
+async def test_permissions_spread_too_where_the_service_principal_was_there(platform: Platform) -> None:
+    """After a mere sign-in the application has tokens; the consented permission joins them only after the delay."""
+    shown = await platform.sign_in(platform.authorize_url(), "admin@contoso.com")
+    await platform.press(shown, "accept")
+    await platform.control("POST", "settings", json={"consent_delay": 30})
+    await platform.grant("mail_flow")
+    early = claims_of((await platform.app_token()).json()["access_token"])
+    platform.simulation.clock.advance(31)
+    late = claims_of((await platform.app_token()).json()["access_token"])
+
+    assert "roles" not in early
+    assert late["roles"] == ["Exchange.ManageAsApp"]
+
+
 @pytest.mark.parametrize("revokes", [False, True])
 async def test_whether_a_further_consent_takes_away_is_a_switch(platform: Platform, *, revokes: bool) -> None:
     """An app role that is no longer registered stays, or goes with the next consent where the switch says so."""

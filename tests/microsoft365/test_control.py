@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.microsoft365.platform import EXCHANGE_DEFAULT, GRAPH_DEFAULT, Platform, claims_of, running
+from tests.microsoft365.platform import EXCHANGE_DEFAULT, GRAPH_DEFAULT, Platform, Shown, claims_of, running
 
 RULE = {"Name": "A rule", "SetHeaderName": "X-Test", "SetHeaderValue": "1"}
 
@@ -355,6 +355,8 @@ async def test_reset_brings_the_seed_back(platform: Platform) -> None:
     """Consents, settings, clock, faults, requests and sessions are gone; the secret still works."""
     before = await platform.control("GET", "state")
     secret = platform.application("directory").secrets
+    browser = platform.browser()
+    await platform.sign_in(platform.authorize_url(), "admin@contoso.com", browser)
     await platform.grant("directory")
     await platform.control("POST", "settings", json={"role_delay": 5})
     await platform.control("POST", "clock", json={"offset_seconds": 99})
@@ -368,6 +370,7 @@ async def test_reset_brings_the_seed_back(platform: Platform) -> None:
     assert await platform.control("GET", "faults") == []
     assert await platform.control("GET", "requests") == []
     assert platform.application("directory").secrets == secret
+    assert "passwd" in (await Shown(platform, browser).open(platform.authorize_url())).page.fields
 
 
 async def test_the_contract_is_reported(platform: Platform) -> None:

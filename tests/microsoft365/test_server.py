@@ -126,6 +126,16 @@ async def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         assert after["applications"] == facts["applications"]
 
 
+async def test_a_change_made_inside_the_process_is_kept(tmp_path: Path) -> None:
+    """Who runs the simulation in a test and changes the store itself finds the change at the next start."""
+    async with running(tmp_path, data=tmp_path / "data") as first:
+        tenant = first.tenant
+        del tenant.domains["contoso-retail.com"]
+        first.simulation.store.changed(tenant)
+    async with running(tmp_path, data=tmp_path / "data") as second:
+        assert "contoso-retail.com" not in second.tenant.domains
+
+
 async def test_files_of_the_data_directory_are_their_owners_alone(tmp_path: Path) -> None:
     """Secrets and keys are readable by their owner only, and no half-written file is left."""
     async with running(tmp_path, data=tmp_path / "data"):

@@ -361,7 +361,8 @@ async def test_msal_gets_a_token_with_a_certificate(platform: Platform) -> None:
     await platform.grant("mail_flow")
     keys = SigningKeys.generate()
     pem = certificate_of(keys)
-    await platform.control("POST", "applications/mail_flow/credentials", json={"certificate": pem})
+    for each in (certificate_of(SigningKeys.generate()), pem):
+        await platform.control("POST", "applications/mail_flow/credentials", json={"certificate": each})
 
     def acquire() -> dict[str, Any]:
         application = msal.ConfidentialClientApplication(
@@ -410,3 +411,22 @@ async def test_a_certificate_assertion_must_fit(
     fingerprint = load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256())
 
     assert await assertion_refusal(platform, claims, keys, **{"x5t#S256": base64url(fingerprint)}) == code
+
+
+@pytest.mark.parametrize("case", ["id_token", "removed tenant", "another resource", "expired", "none", "not bearer"])
+async def test_a_resource_takes_access_tokens_of_its_own_only(platform: Platform, case: str) -> None:
+    """An id_token, a token of a tenant that is gone, of another resource or of yesterday opens nothing: 401."""
+    await platform.grant("directory")
+    token = (await platform.app_token("directory", EXCHANGE_DEFAULT if case == "another resource" else GRAPH_DEFAULT)).json()
+    header = f"Bearer {token['access_token']}"
+    if case == "id_token":
+        header = f"Bearer {(await platform.redeem(await new_code(platform))).json()['id_token']}"
+    elif case == "removed tenant":
+        del platform.simulation.store.tenants[platform.tenant.id]
+    elif case == "expired":
+        platform.simulation.clock.advance(3600)
+    elif case == "not bearer":
+        header = header.replace("Bearer", "Basic")
+    answer = await platform.client.get("/v1.0/users", headers={} if case == "none" else {"Authorization": header})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "InvalidAuthenticationToken")
