@@ -12,13 +12,15 @@ from typing import Any
 from shared import failures
 from shared.domain import schedule
 from shared.domain.grant import Row
-from shared.domain.outcomes import Done, Outcome, Progress
-from shared.ports import DIRECTORY_SHARDS, Directory, DirectoryState, TransientError
+from shared.domain.outcomes import Done, Failed, Outcome, Progress
+from shared.domain.problems import Problem
+from shared.domain.steps import STEPS
+from shared.ports import DIRECTORY_SHARDS, Directory, DirectoryState, RefusedError, TransientError
 from shared.workflows.run import Run
 
 CURSOR_ROW = "sync|directory"
 PROGRESS_ROW = "progress"
-SHARDS = 16
+PAGE_EXPIRED = "page_expired"
 SLICE = timedelta(seconds=20)
 """How long one slice fetches pages before it gives way to other work in the queue."""
 
@@ -51,6 +53,10 @@ async def directory_sync(run: Run) -> Outcome:
     except TransientError as error:
         # What the slice has done so far is kept; only its failed page is read again.
         return replace(failures.outcome_of(error, run.step, run.clock()), rows=(_row(cursor),))
+    except RefusedError as error:
+        if error.problem.code != PAGE_EXPIRED or not cursor.next_link:
+            raise
+        return _read_again(run, cursor, error.problem)
     if cursor.collection:
         return Progress(rows=(_row(cursor),), facts=_counts(cursor))
     return await _finish(run, cursor)
@@ -84,6 +90,25 @@ async def _read_groups(run: Run, directory: Directory, cursor: Cursor) -> Cursor
 
 READERS: Mapping[str, Reader] = {"users": _read_users, "groups": _read_groups}
 """How a page of each collection is read, in the order in which they are synced."""
+
+
+def _read_again(run: Run, cursor: Cursor, expired: Problem) -> Outcome:
+    """Wait, then read a collection from its beginning: Microsoft no longer knows its next page. What is done before it stays."""
+    definition = STEPS[run.step.name]
+    wait = run.wait(
+        schedule.backoff(run.step.attempts + 1, definition.retry_first, definition.retry_cap),
+        f"Microsoft no longer knows the next page of the list; reading the {cursor.collection} again from the first",
+        give_up=definition.give_up,
+        then=Failed(problem=expired),
+    )
+    return replace(wait, rows=(_row(_from_the_first(cursor)),))
+
+
+def _from_the_first(cursor: Cursor) -> Cursor:
+    """Return the cursor at the collection's first page; users go to a new generation, where nobody is who has left meanwhile."""
+    if cursor.collection == "users":
+        return replace(cursor, generation=cursor.generation + 1, users=0, next_link="")
+    return replace(cursor, groups=0, next_link="")
 
 
 async def _finish(run: Run, cursor: Cursor) -> Outcome:
