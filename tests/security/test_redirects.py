@@ -24,7 +24,7 @@ FABRIKAM = "admin@fabrikam.onmicrosoft.com"
 
 def tenant_of(parts: Grantline, domain: str) -> str:
     """Return the id of a simulated tenant by its initial domain."""
-    return next(each["tenant_id"] for each in parts.facts["tenants"] if domain in str(each))
+    return next(str(each["tenant_id"]) for each in parts.facts["tenants"] if domain in str(each))
 
 
 async def consent_redirect(visitor: Visitor, grant_id: str, step: StepName = MAIL_FLOW) -> str:

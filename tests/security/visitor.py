@@ -1,6 +1,8 @@
 """A person at the console and at Microsoft, and what may not change when the console refuses them."""
 
+import json
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -45,6 +47,16 @@ async def begin_anew(parts: Grantline) -> None:
 def new_account() -> str:
     """Return an account that no other test has."""
     return f"account-{next(_ACCOUNTS)}"
+
+
+def operator(name: str = "operator@vendor.example") -> dict[str, str]:
+    """Return the headers that App Service Authentication adds for somebody who is signed in to the console.
+
+    https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
+    """
+    claims = [{"typ": "preferred_username", "val": name}]
+    principal = {"auth_typ": "aad", "claims": claims, "name_typ": "preferred_username", "role_typ": "roles"}
+    return {"x-ms-client-principal": b64encode(json.dumps(principal).encode()).decode(), "x-ms-client-principal-name": name}
 
 
 @dataclass
