@@ -18,10 +18,15 @@ def _organization(tenant: Tenant) -> TenantOrganization:
     return TenantOrganization(tenant, tenant.created_at)
 
 
+MADE_LATER = ("InboundConnector", "OutboundConnector", "TransportRule")
+"""Nouns of which a new tenant has no object: they are shown as empty lists, not left out."""
+
+
 def snapshot(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
     """Return the tenant's Exchange objects by cmdlet noun, sorted; distribution groups carry their members' ids."""
     organization = _organization(tenant)
-    nouns = {noun: [dict(item) for item in items] for noun, items in exchange_objects(tenant).items()}
+    nouns: dict[str, list[dict[str, Any]]] = {noun: [] for noun in MADE_LATER}
+    nouns |= {noun: [dict(item) for item in items] for noun, items in exchange_objects(tenant).items()}
     groups = organization.objects(GROUP)
     nouns[GROUP] = [{**group, "Members": sorted(organization.members(group["Guid"]))} for group in groups]
     return {noun: sorted(nouns[noun], key=lambda item: str(item["Identity"])) for noun in sorted(nouns)}
