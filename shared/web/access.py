@@ -49,9 +49,10 @@ def who(request: Request, settings: Settings) -> str:
     try:
         principal = json.loads(b64decode(header, validate=True))
         claims = {claim["typ"]: claim["val"] for claim in principal["claims"]}
+        name = claims.get(principal.get("name_typ", ""), "")
     except (ValueError, KeyError, TypeError):
         return ""
-    return str(claims.get(principal.get("name_typ", ""), "") or request.headers.get("x-ms-client-principal-name", ""))
+    return str(name or request.headers.get("x-ms-client-principal-name", ""))
 
 
 def may(route: str, operator: str) -> bool:

@@ -25,7 +25,14 @@ LOG = logging.getLogger(__name__)
 
 CONSOLE = Path(__file__).parents[2] / "console"
 CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
-STATUS = {"grant_unknown": 404, "not_allowed": 403, "account_has_grant": 409, "unexpected": 500, "message_unreadable": 400}
+STATUS = {
+    "grant_unknown": 404,
+    "not_allowed": 403,
+    "account_has_grant": 409,
+    "unexpected": 500,
+    "kept_failing": 503,
+    "message_unreadable": 400,
+}
 """The HTTP status of a problem's page; of every other one it is 400."""
 
 
