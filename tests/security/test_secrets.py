@@ -331,7 +331,7 @@ async def test_an_unforeseen_error_shows_no_secret(parts: Grantline, monkeypatch
 
     grant_id = await parts.start(new_account())
     await parts.act(grant_id, StepName.MAIL_FLOW_CONSENT)
-    monkeypatch.setitem(WORKFLOWS, StepName.MAIL_FLOW_CONSENT, failing)  # type: ignore[arg-type] # the table is a dict
+    monkeypatch.setitem(WORKFLOWS, StepName.MAIL_FLOW_CONSENT, failing)
     told = Kept()
     with listening(told):
         grant = await parts.settle(grant_id, StepName.MAIL_FLOW_CONSENT)
