@@ -9,7 +9,7 @@ from shared.domain.decide import Decision
 from shared.domain.grant import Grant, Row
 from shared.domain.problems import GrantlineError
 from shared.engine import Engine
-from shared.messages import Command, StartGrant
+from shared.messages import Command, MessageError, StartGrant
 from shared.ports import Bindings
 from shared.settings import Settings
 
@@ -47,7 +47,9 @@ class Commands:
             decision = decide.retry(grant, step, now, actor=command.requested_by)
             return _with_row(decision, row) if decision else None
 
-        await self.engine.commit(command.grant_id, change)
+        saved = await self.engine.commit(command.grant_id, change)
+        if saved is None and await self.engine.grants.load(command.grant_id) is None:
+            raise MessageError(f"there is no grant {command.grant_id}")
         return command.grant_id
 
     async def _start(self, command: StartGrant) -> str:

@@ -17,6 +17,9 @@ from shared.ports import DeadLetter, DeadLetters, PoisonQueues
 
 LOG = logging.getLogger(__name__)
 
+LONGEST_REASON = 1000
+"""How much of a fault is told, in characters: it may name what the message calls its fields."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
@@ -32,7 +35,7 @@ class Inbox:
 
         Other errors escape, so that the host gives the message back to its queue.
         """
-        text = body.decode(errors="replace")
+        text = body.decode(errors="backslashreplace")  # a body that is no text is kept to the byte, too
         try:
             message = read(text)
             if isinstance(message, NudgeMessage):
@@ -42,7 +45,7 @@ class Inbox:
                 _check_queue(queue, Queue.CONSOLE_COMMANDS)
                 await self.commands.execute(message)
         except (MessageError, AccountHasGrantError) as error:
-            await self._keep(queue, text, str(error))
+            await self._keep(queue, text, str(error)[:LONGEST_REASON])
 
     async def drain_poison(self) -> int:
         """Keep every message of all poison queues as a dead letter; return how many there were."""
@@ -77,7 +80,7 @@ def _addressee(body: str) -> tuple[str, StepName | None]:
     try:
         content = json.loads(body)
         grant_id = str(UUID(content["grant_id"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "", None
     try:
         return grant_id, StepName(content.get("step", ""))

@@ -103,6 +103,8 @@ def read(body: bytes | str) -> NudgeMessage | StartGrant | RetryStep:
         content = json.loads(body)
     except ValueError:
         raise MessageError("the message is not JSON") from None
+    except RecursionError:
+        raise MessageError("the message is nested too deeply") from None
     version = content.get("version", 1) if isinstance(content, dict) else 1
     if isinstance(version, int) and version > VERSION:
         raise MessageError(f"the message is of version {version}; this code reads up to version {VERSION}")
