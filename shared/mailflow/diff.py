@@ -11,6 +11,8 @@ from shared.mailflow.kinds import DISABLE_RULE, ENABLE_RULE, KINDS, SET_MEMBERS,
 from shared.mailflow.tenant import MEMBERS, Found, TenantObjects, is_owned
 
 EXISTS, OWNER, PRIORITY, STATE = "exists", "owner", "Priority", "State"
+MAXIMUM_SHOWN = 80
+"""How many characters of a value people read: a group may have thousands of members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Difference:
 
     def __str__(self) -> str:
         """Return the difference as a sentence for people."""
-        return f"{self.object}: {self.property} is {self.found!r}, must be {self.expected!r}"
+        return f"{self.object}: {self.property} is {_short(self.found)}, must be {_short(self.expected)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,11 @@ def _differing(item: DesiredObject, found: Found) -> list[Difference]:
         if not same:
             result.append(Difference(item.name, name, item.shown(name, expected), item.shown(name, _brief(name, value))))
     return result
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAXIMUM_SHOWN else f"{text[:MAXIMUM_SHOWN]}… ({len(text)} characters)"
 
 
 def _brief(name: str, value: Any) -> Any:

@@ -13,7 +13,7 @@ from shared.mailflow import kinds
 from shared.mailflow.diff import Difference
 from shared.mailflow.facts import missing_facts
 from shared.mailflow.kinds import READ_CMDLETS
-from shared.workflows.run import Run
+from shared.workflows.run import Run, told
 from shared.workflows.tenant import StaleReadError, View, apply, look
 
 NEEDED_CMDLETS = kinds.NEEDED_CMDLETS
@@ -58,7 +58,7 @@ async def read_facts(run: Run) -> list[Difference]:
 
 def wait_to_see(run: Run, left: list[Difference], *, raw: str = "", **facts: str) -> Wait:
     """Return the outcome of writes that do not show yet: Exchange's reads may lag behind; a person looks when they stay so."""
-    then = NeedsPerson(problem=problem("fact_missing", cause="; ".join(map(str, left)), raw=raw))
+    then = NeedsPerson(problem=problem("fact_missing", cause=told(left), raw=raw))
     delay = schedule.backoff(run.step.attempts + 1, READ_BACK_FIRST, READ_BACK_CAP)
     return run.wait(delay, "Waiting until Exchange Online shows the changes", give_up=READ_BACK_GIVE_UP, then=then, **facts)
 

@@ -8,7 +8,7 @@ from shared.domain.steps import StepName
 from shared.mailflow.desired import Routing
 from shared.mailflow.diff import STATE, Difference
 from shared.workflows.mail_flow import READ_BACK_CAP, wait_to_see
-from shared.workflows.run import Run
+from shared.workflows.run import Run, told
 from shared.workflows.tenant import StaleReadError, View, apply, look
 
 STALE_GIVE_UP = timedelta(minutes=10)
@@ -45,6 +45,6 @@ def _not_a_switch(view: View) -> list[Difference]:
 
 def _restore(run: Run, broken: list[Difference]) -> Wait:
     """Wait a little, since reads may lag; then have the objects made again."""
-    cause = "; ".join(map(str, broken))
+    cause = told(broken)
     then = Reopen(step=StepName.MAIL_FLOW, why=cause, problem=problem("fact_missing", cause=cause))
     return run.wait(READ_BACK_CAP, "Something that was verified is not seen", give_up=STALE_GIVE_UP, then=then)

@@ -1,6 +1,6 @@
 """What a workflow works with. It knows nothing of queues and tables: only of its grant, of ports and of the time."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -9,6 +9,15 @@ from shared.domain.grant import Facts, Grant, Row, Step
 from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
 from shared.ports import Bindings, Clock, DirectoryStore, Microsoft
 from shared.settings import Settings
+
+MAXIMUM_TOLD = 8
+"""How many facts a reason names: it is kept with each wait, and a grant's row must stay small."""
+
+
+def told(facts: Sequence[object]) -> str:
+    """Return facts for people in one line: the first few, and how many there are beside."""
+    more = [f"and {len(facts) - MAXIMUM_TOLD} more"] if len(facts) > MAXIMUM_TOLD else []
+    return "; ".join([*map(str, facts[:MAXIMUM_TOLD]), *more])
 
 
 class Journal(Protocol):

@@ -15,7 +15,7 @@ from shared.domain.steps import StepName
 from shared.ports import NotYetError
 from shared.workflows.mail_flow import read_facts
 from shared.workflows.role_assignment import missing_cmdlets
-from shared.workflows.run import Run
+from shared.workflows.run import Run, told
 
 PATIENCE = timedelta(minutes=10)
 """How long a missing fact is taken for a stale read."""
@@ -43,14 +43,13 @@ async def verification(run: Run) -> Outcome:
 
 
 def _not_as_left(run: Run, name: str, missing: list[MissingFact]) -> Outcome:
-    words = "; ".join(fact.words for fact in missing)
+    words = told([fact.words for fact in missing])
     found = problem("fact_missing", cause=f"Not as Grantline left it ({name}): {words}")
     return run.wait(
         schedule.backoff(run.step.attempts + 1, FIRST_LOOK, LONGEST),
         f"Not as Grantline left it, looking again: {words}",
         give_up=PATIENCE,
         then=Reopen(step=missing[0].step, why=words, problem=found),
-        missing=[fact.words for fact in missing],
     )
 
 
