@@ -1,8 +1,9 @@
 """Verification reads every fact back from Microsoft: whatever was changed behind Grantline's back is noticed and named."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -229,6 +230,25 @@ async def test_the_spam_setting_is_for_a_person(case: Case, policy: str) -> None
     await case.tamper("HostedContentFilterPolicy", policy, **{SPF_HARD_FAIL: "Off"})
     await case.retry(StepName.PREFLIGHT)
     assert await _healed(case) == []
+
+
+async def test_much_that_is_spoilt_fits_into_the_reason(readies: dict[str, Ready]) -> None:
+    """A group with a thousand strangers, and more facts than anybody reads, are told in a few lines: the grant's row is small."""
+    case = await readies["group"].restore()
+    strangers = [f"{number:08}-0000-4000-8000-000000000000" for number in range(1000)]
+    users = case.tenant.users
+    member = users.find("member@tenant2.example.com")
+    assert member is not None
+    for identifier in strangers:
+        users.put(replace(member, id=identifier, mail=f"{identifier}@tenant2.example.com"))
+    await case.tamper("DistributionGroup", GROUPS[0], Members=strangers)
+    for name in (*USER_RULES, *VERDICT_RULES):
+        await case.tamper("TransportRule", name, ExceptIfFrom=["boss@other.example"], Priority=9, State="Disabled", SetSCL=5)
+    reason = await _noticed(case)
+
+    assert f"{GROUPS[0]}: Members is ['00000000-" in reason
+    assert re.search(r"; and \d+ more$", reason)
+    assert len(reason) < 2000
 
 
 async def test_a_stale_read_heals_by_itself(case: Case) -> None:
