@@ -216,6 +216,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Open the grant that is there.",
         Actor.OPERATOR,
     ),
+    "form_unreadable": ProblemKind(
+        "The form can't be taken as it is.",
+        "Nothing was changed. Go back, correct what is named above, and send it again.",
+        Actor.OPERATOR,
+    ),
     "grant_unknown": ProblemKind(
         "There is no such grant.",
         "Check the address, or begin at the dashboard.",

@@ -10,6 +10,11 @@ from shared.storage.table import Table
 ALL = "all"
 END = "\uffff"
 """Above every key."""
+SORTED_CHARACTERS = 64
+"""How much of a name sorts the list. A key holds 1 KiB of UTF-16, and one character may be six when it is percent-encoded.
+
+learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+"""
 
 
 class TableAccounts:
@@ -43,8 +48,8 @@ class TableAccounts:
 
 
 def row_key(row: AccountRow) -> str:
-    """Return the key that sorts accounts by name, whatever its letter case."""
-    return f"{row.account_name.casefold()}|{row.account_id}"
+    """Return the key that sorts accounts by the beginning of their names, whatever its letter case."""
+    return f"{row.account_name.casefold()[:SORTED_CHARACTERS]}|{row.account_id}"
 
 
 def state_partition(state: str) -> str:

@@ -31,7 +31,6 @@ STATUS = {
     "account_has_grant": 409,
     "unexpected": 500,
     "kept_failing": 503,
-    "message_unreadable": 400,
 }
 """The HTTP status of a problem's page; of every other one it is 400."""
 
@@ -107,7 +106,7 @@ async def command(site: Site, request: Request) -> Reply:
     except AccountHasGrantError as error:
         return see_other(f"/grants/{error.grant_id}")
     except messages.MessageError as error:
-        raise ProblemError(problem=problem("message_unreadable", cause=f"The form can't be taken: {error}")) from error
+        raise ProblemError(problem=problem("form_unreadable", cause=f"The form can't be taken: {error}")) from error
     return see_other(f"/grants/{grant_id}")
 
 
