@@ -7,9 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-# Loaded early: its plugin would load it at the end of a session, where Python 3.11 fails to parse a module of its size
-# ("AST constructor recursion depth mismatch").
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
 
 from local import azurite
@@ -17,6 +15,13 @@ from local import azurite
 REPORT = "GRANTLINE_CONTRACT_REPORT"
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts"
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+
+
+# The same examples each time, on a machine however slow.
+hypothesis.settings.register_profile(
+    "grantline", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("grantline")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -29,19 +29,21 @@ class GraphConnection:
     def __init__(self, cloud: Cloud, http: httpx.AsyncClient) -> None:
         self._cloud = cloud
         self._http = http
-        self._has_middleware = False
+        self._beneath: httpx.AsyncBaseTransport | None = None
+        """The transport beneath the SDK's middleware, once that is there."""
 
     async def open(self, credential: TokenCredential) -> tuple[Any, Any]:
         """Return the SDK, and its client for this credential."""
         sdk = await load("shared.microsoft.graph_sdk")
-        if not self._has_middleware:
-            sdk.with_middleware(self._http)
-            self._has_middleware = True
+        if self._beneath is None:
+            self._beneath = sdk.with_middleware(self._http)
         return sdk, sdk.open_client(self._cloud, self._http, credential)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        if self._beneath is not None:
+            await self._beneath.aclose()
 
 
 class Graph:

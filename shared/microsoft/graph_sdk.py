@@ -21,11 +21,16 @@ from shared.microsoft.clouds import Cloud, origin
 from shared.microsoft.identity import TokenCredential
 
 
-def with_middleware(http: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Put kiota's and Graph's middleware around a client's transport, once, without retries."""
+def with_middleware(http: httpx.AsyncClient) -> httpx.AsyncBaseTransport:
+    """Put kiota's and Graph's middleware around a client's transport, once, without retries.
+
+    Returns the transport beneath: kiota's wrapper does not close it when the client is closed (microsoft-kiota-http 1.16,
+    AsyncKiotaTransport has no aclose), so the caller must.
+    """
+    beneath = http._transport  # noqa: SLF001 - the very attribute that kiota replaces
     options = {RetryHandlerOption.get_key(): RetryHandlerOption(max_retries=0, should_retry=False)}
-    client: httpx.AsyncClient = GraphClientFactory.create_with_default_middleware(client=http, options=options)
-    return client
+    GraphClientFactory.create_with_default_middleware(client=http, options=options)
+    return beneath
 
 
 def open_client(cloud: Cloud, http: httpx.AsyncClient, credential: TokenCredential) -> Any:
