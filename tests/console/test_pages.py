@@ -330,14 +330,17 @@ async def test_a_form_that_cannot_be_taken_says_what_is_wrong(
     assert await parts.container.storage.bindings.live_grant(account) is None
 
 
+WHOLE_FORM = b"type=grant.start&command_id=c&account_id=not-a-form&account_name=x&directions=inbound"
+
+
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
         (b"", FORM),
         (b"&&&===&", FORM),
         (b"\xff\xfe\x00", FORM),
-        (b"type=grant.start&account_id=" + b"a" * MAXIMUM_FORM, FORM),
-        (b"type=grant.start", "text/plain"),
+        (WHOLE_FORM + b"&domains=" + b"+" * MAXIMUM_FORM, FORM),
+        (WHOLE_FORM, "text/plain"),
         (b'{"type": "grant.start"}', "application/json"),
         (b"type=step.retry", FORM),
         (b"type=step.retry&command_id=c&grant_id=x&step=mail_flow", FORM),
@@ -351,6 +354,7 @@ async def test_what_is_no_form_is_told_in_words(parts: Grantline, body: bytes, c
 
     assert reply.status == 400
     assert "The form can't be taken" in read(reply).words
+    assert await parts.container.storage.bindings.live_grant("not-a-form") is None
 
 
 # --- a grant's page ------------------------------------------------------------------------------------------------------------

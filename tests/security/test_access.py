@@ -269,17 +269,27 @@ async def test_any_text_may_stand_in_the_place_of_a_grant(parts: Grantline, rout
     assert reply.content_type.startswith("application/problem+json" if route.startswith("api_") else "text/html")
 
 
-@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
-    "file", ["", ".", "..", "../templates/base.html", "..\\templates\\base.html", "/etc/passwd", "console.css/..", "a\x00.css"]
+    "file",
+    [
+        *("", ".", "..", "../outside.css", "folder/../../outside.css", "..\\outside.css", "folder/inside.css", "inside.txt"),
+        *("/etc/passwd", "inside.css/..", "in\x00side.css"),
+    ],
 )
-async def test_only_the_consoles_own_files_are_given(parts: Grantline, file: str) -> None:
-    """No path leads out of the folder of static files."""
-    request = Request("GET", "/static/x", route={"file": file})
+async def test_only_the_consoles_own_files_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """No path leads out of the folder of static files, or to a kind of file that it does not give."""
+    for name in ("outside.css", "static/inside.css", "static/inside.txt", "static/folder/inside.css"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(site, "CONSOLE", tmp_path)
 
-    reply = await parts.container.site.answer("console_static", request, site.static)
+    given = [
+        await bare_site(WITH_SIGN_IN).answer("console_static", Request("GET", "/static/x", route={"file": name}), site.static)
+        for name in (file, "inside.css")
+    ]
 
-    assert reply.status == 404
+    assert [reply.status for reply in given] == [404, 200]
+    assert [reply.body for reply in given] == ["not found", b"static/inside.css"]
 
 
 @pytest.mark.parametrize(
