@@ -253,7 +253,8 @@ async def test_much_that_is_spoilt_fits_into_the_reason(readies: dict[str, Ready
 
 async def test_a_stale_read_heals_by_itself(case: Case) -> None:
     """A fact that is there again before the ten minutes are over reopens nothing."""
-    await case.world.command("faults", {"match": {"cmdlet": "Get-TransportRule"}, "times": 2, "stale": 3600})
+    before_the_rules = {"@odata.context": "$metadata#rules", "value": []}
+    await case.world.fault(cmdlet="Get-TransportRule", times=2, status=200, body=before_the_rules)
     reason = await _noticed(case)
 
     assert "exists" in reason
