@@ -35,8 +35,11 @@ def _free(port: int) -> int:
 
 def _lock(port: int) -> bool:
     """Take the port's lock file until this process ends; False when somebody has it."""
-    path = Path(tempfile.gettempdir()) / f"grantline-port-{port}.lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    path = Path(tempfile.gettempdir()) / f"grantline-{os.getuid()}-port-{port}.lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # another user's
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -64,7 +64,7 @@ class Stack:
     def processes(self) -> dict[str, Process]:
         """The processes that this one watches, by their part."""
         host = {"functions host": self.host_process} if self.host_process else {}
-        return {"simulated tenant": self.tenant_process, **host}
+        return {"storage": self.storage.process, "simulated tenant": self.tenant_process, **host}
 
     @property
     def pids(self) -> dict[str, int]:

@@ -65,6 +65,9 @@ class Commands:
             now=self.engine.clock(),
         )
         await self.engine.create(_with_row(decision, _command_row(command.command_id)))
+        live = await self.bindings.live_grant(command.account_id)
+        if live and live != grant_id:  # another start took the account between our claim and our save
+            raise AccountHasGrantError(f"account {command.account_id} already has grant {live}", grant_id=live)
         return grant_id
 
     async def _claim_account(self, account_id: str, grant_id: str) -> None:

@@ -4,38 +4,69 @@ from datetime import datetime, timedelta
 
 from shared.domain import schedule
 from shared.domain.grant import Step
-from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Wait
+from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
 from shared.domain.problems import Actor, Problem, ProblemError, problem
-from shared.domain.steps import STEPS
+from shared.domain.steps import STEPS, StepName
 from shared.ports import NotYetError, TransientError
 from shared.telemetry import describe, redact
 
 MAXIMUM_UNEXPECTED = 5
 """How often a step meets an error that nobody foresaw before it needs attention."""
 
+SPREADING = timedelta(minutes=30)
+"""How long a consent or role that had its effect once may seem not to have spread before its step is done again."""
+TAKEN_BACK = frozenset({"graph_refused", "cmdlet_not_offered"})
+"""Refusals that mean that a permission or role, which an earlier step had seen, is gone."""
+
 
 def outcome_of(error: Exception, step: Step, now: datetime) -> Outcome:
     """Return what a run that ended in ``error`` comes to: a wait while trying again may help, else a problem."""
     if isinstance(error, ProblemError):
-        return _for_person(error.problem)
-    definition = STEPS[step.name]
-    delay = schedule.backoff(step.attempts + 1, definition.retry_first, definition.retry_cap)
-    give_up_at = (step.begun_at or now) + definition.give_up
+        return _refused(error.problem, step)
     if isinstance(error, NotYetError):
-        then = NeedsPerson(problem=problem("consent_without_effect", raw=redact(error.raw or str(error))))
-        return Wait(until=now + delay, why=str(error), give_up_at=give_up_at, then=then)
+        return _not_yet(error, step, now)
     if isinstance(error, TransientError):
-        kept_failing = Failed(problem=problem("kept_failing", raw=redact(str(error))))
-        delay = max(delay, error.retry_after or timedelta())
-        return Wait(until=now + delay, why=str(error), give_up_at=give_up_at, then=kept_failing)
+        found = problem("kept_failing", raw=redact(str(error)))
+        return _wait(step, now, str(error), Failed(problem=found), at_least=error.retry_after or timedelta())
     if isinstance(error, TimeoutError):
-        kept_failing = Failed(problem=problem("kept_failing", raw="the run did not end within its budget"))
-        return Wait(until=now + delay, why="Microsoft answers slowly; going on", give_up_at=give_up_at, then=kept_failing)
+        found = problem("kept_failing", raw="the run did not end within its budget")
+        return _wait(step, now, "Microsoft answers slowly; going on", Failed(problem=found))
     unexpected = Failed(problem=problem("unexpected", raw=describe(error)))
-    if step.attempts >= MAXIMUM_UNEXPECTED:
-        return unexpected
-    return Wait(until=now + delay, why="an unexpected error; trying again", give_up_at=give_up_at, then=unexpected)
+    is_over = step.attempts >= MAXIMUM_UNEXPECTED
+    return unexpected if is_over else _wait(step, now, "an unexpected error; trying again", unexpected)
 
 
-def _for_person(found: Problem) -> Outcome:
+def _wait(
+    step: Step,
+    now: datetime,
+    why: str,
+    then: NeedsPerson | Failed | Reopen,
+    *,
+    at_least: timedelta = timedelta(),
+    give_up: timedelta | None = None,
+) -> Wait:
+    """Return a wait that grows with the step's attempts and ends as its definition says, or after ``give_up``."""
+    definition = STEPS[step.name]
+    delay = max(at_least, schedule.backoff(step.attempts + 1, definition.retry_first, definition.retry_cap))
+    give_up_at = (step.begun_at or now) + (give_up or definition.give_up)
+    return Wait(until=now + delay, why=why, give_up_at=give_up_at, then=then)
+
+
+def _not_yet(error: NotYetError, step: Step, now: datetime) -> Wait:
+    """What a step stands on had its effect once: it does not spread for hours, somebody has taken it back."""
+    found = problem("consent_without_effect", raw=redact(error.raw or str(error)))
+    owner = STEPS[step.name].stands_on
+    if owner:
+        return _wait(step, now, str(error), _again(owner, found), give_up=SPREADING)
+    return _wait(step, now, str(error), NeedsPerson(problem=found))
+
+
+def _refused(found: Problem, step: Step) -> Outcome:
+    owner = STEPS[step.name].stands_on
+    if owner and found.code in TAKEN_BACK:
+        return _again(owner, found)
     return NeedsPerson(problem=found) if found.who is Actor.TENANT_ADMINISTRATOR else Failed(problem=found)
+
+
+def _again(step: StepName, found: Problem) -> Reopen:
+    return Reopen(step=step, why=found.cause, problem=found)

@@ -9,7 +9,7 @@ from shared import telemetry
 from shared.commands import AccountHasGrantError, Commands
 from shared.domain import decide
 from shared.domain.grant import Nudge
-from shared.domain.problems import problem
+from shared.domain.problems import GrantlineError, problem
 from shared.domain.steps import STEPS, WORK_QUEUES, Queue, StepName
 from shared.engine import Engine
 from shared.messages import MessageError, NudgeMessage, read
@@ -64,10 +64,14 @@ class Inbox:
         await self.dead_letters.keep(DeadLetter(queue, body, reason, self.engine.clock()))
         grant_id, step = _addressee(body)
         found = problem("message_unreadable", raw=f"{queue}: {reason}")
-        if grant_id:
+        if not grant_id:
+            return
+        try:
             await self.engine.commit(
                 grant_id, lambda grant, now: decide.note(grant, step, found, now, event="message.dead_lettered")
             )
+        except GrantlineError as error:  # the letter is safe: one grant that can't be told never holds up the others' letters
+            LOG.warning("grant %s could not be told of its dead letter: %s", grant_id, telemetry.describe(error))
 
 
 def _check_queue(queue: Queue, right: Queue) -> None:

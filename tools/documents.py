@@ -59,7 +59,15 @@ def readme(text: str) -> str:
     """Return the README with its settings table as the code has it."""
     rows = ["| app setting | needed | meaning |\n|---|---|---|\n"]
     for name, field in Settings.model_fields.items():
-        needed = "yes" if field.is_required() else f"default `{field.default}`" if field.default not in (None, "") else "no"
+        needed = (
+            "yes, or `AzureWebJobsStorage__accountName`"
+            if name == "storage_connection"
+            else "yes"
+            if field.is_required()
+            else f"default `{field.default}`"
+            if field.default not in (None, "")
+            else "no"
+        )
         rows.append(f"| `{setting_name(name)}` | {needed} | {field.description} |\n")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

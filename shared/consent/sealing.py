@@ -8,13 +8,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
+from shared.domain.grant import SEALED_ROW
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName
 
+__all__ = ["ROLE_SCOPE", "SEALED_ROW", "TOKEN_LIFETIME", "SealError", "seal", "sealed_place", "unseal"]
+
 ROLE_SCOPE = "RoleManagement.ReadWrite.Directory"
 """The one delegated permission of the role helper."""
-SEALED_ROW = f"sealed|{StepName.ROLE_ASSIGNMENT}"
-"""Where the administrator's token for the role lies, sealed, until the step's outcome is saved."""
 TOKEN_LIFETIME = timedelta(minutes=30)
 """How long a sealed token may lie at the most, however long Microsoft would take it."""
 NONCE_BYTES = 12

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.domain import outcomes, schedule
 from shared.domain.grant import (
+    SEALED_ROW,
     SUCCESS_MESSAGE,
     Event,
     Facts,
@@ -122,24 +123,38 @@ def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decisio
     waits_for_fix = step.state is StepState.WAITING_FOR_PERSON and STEPS[name].person is None
     if step.state is not StepState.NEEDS_ATTENTION and not waits_for_fix:
         return None
+    for owner in ancestors(name):  # a person has looked: verification may have them done again as often as before
+        grant = grant.with_step(replace(grant.steps[owner], reopened=0))
     return with_events(_begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
 
 
 def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> Decision | None:
-    """Return the grant as one for ``tenant_id``, proved by a sign-in; None when it is another tenant's already."""
-    if grant.tenant_id:
-        return Decision(grant) if grant.tenant_id == tenant_id else None
+    """Return the grant as one for ``tenant_id``, proved by a sign-in; None when it is another tenant's for good.
+
+    Until somebody has consented, a fresh proof counts for more than an older one: a technician is often signed in at home.
+    """
+    if grant.tenant_id == tenant_id:
+        return Decision(grant)
+    if not may_change_tenant(grant):
+        return None
     decision = Decision(replace(grant, tenant_id=tenant_id))
     return with_events(decision, now, ("tenant.proved", None, {"tenant_id": tenant_id, "actor": actor}))
+
+
+def may_change_tenant(grant: Grant) -> bool:
+    """True while the grant's tenant is not settled: nobody has come back from its first consent yet."""
+    return not grant.tenant_id or grant.steps[StepName.MAIL_FLOW_CONSENT].begun_at is None
 
 
 def note(grant: Grant, name: StepName | None, found: Problem, now: datetime, *, event: str) -> Decision:
     """Return the grant with a problem written down that changes no state: an event, and the problem on its unfinished step.
 
-    ``event`` is its type: consent.refused for a redirect, message.dead_lettered for a queue message.
+    ``event`` is its type: consent.refused for a redirect, message.dead_lettered for a queue message. A problem that a person
+    is asked to put right is never replaced by one of a message.
     """
-    if name and not grant.steps[name].is_done:
-        grant = grant.with_step(replace(grant.steps[name], problem=found))
+    step = grant.steps[name] if name else None
+    if step and not step.is_done and (step.problem is None or event == "consent.refused"):
+        grant = grant.with_step(replace(step, problem=found))
     return with_events(Decision(grant), now, (event, name, {"code": found.code, "cause": found.cause}))
 
 
@@ -171,7 +186,10 @@ def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decisi
         outcome = replace(outcome.then, rows=outcome.rows, deletes=outcome.deletes)
     freed = replace(step, run_id="", claims=0, changed_at=now, problem=None, who=None)
     decision: Decision = _SETTLERS[type(outcome)](grant, freed, outcome, now)
-    return replace(decision, rows=decision.rows + outcome.rows, deletes=decision.deletes + outcome.deletes)
+    deletes = outcome.deletes
+    if step.name is StepName.ROLE_ASSIGNMENT and not isinstance(outcome, outcomes.Wait | outcomes.Progress):
+        deletes = tuple({*deletes, SEALED_ROW})  # an administrator's token never outlives the outcome of its step
+    return replace(decision, rows=decision.rows + outcome.rows, deletes=decision.deletes + deletes)
 
 
 def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> Decision:

@@ -14,6 +14,9 @@ SERVICE = "exchange-online-inline"
 SUCCESS_MESSAGE = "Successfully created a service account and synced data."
 """The seed's success message, word for word."""
 
+SEALED_ROW = f"sealed|{StepName.ROLE_ASSIGNMENT}"
+"""Where the administrator's token for the role lies, sealed, until the step's outcome is saved."""
+
 Facts = Mapping[str, Any]
 """Small JSON values that a step leaves behind: counts, names, ids. Never customer content."""
 

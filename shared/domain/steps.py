@@ -62,6 +62,8 @@ class StepDefinition:
     queue: Queue
     person: Actor | None = None
     asks: str = ""
+    stands_on: StepName | None = None
+    """The step whose work Microsoft takes back when it refuses this one: it is done again then."""
     retry_first: timedelta = timedelta(seconds=2)
     retry_cap: timedelta = timedelta(minutes=5)
     give_up: timedelta = timedelta(hours=24)
@@ -84,6 +86,7 @@ _TABLE = (
         Queue.ROLE_ASSIGNMENTS,
         Actor.TENANT_ADMINISTRATOR,
         "Sign in at Microsoft once, so that the role can be assigned for you.",
+        stands_on=StepName.MAIL_FLOW_CONSENT,
     ),
     StepDefinition(
         StepName.DIRECTORY_CONSENT,
@@ -99,18 +102,21 @@ _TABLE = (
         "Sync domains, users and groups",
         (StepName.DIRECTORY_CONSENT,),
         Queue.DIRECTORY_SYNCS,
+        stands_on=StepName.DIRECTORY_CONSENT,
     ),
     StepDefinition(
         StepName.PREFLIGHT,
         "Check the tenant's related security settings",
         (StepName.ROLE_ASSIGNMENT,),
         Queue.MAIL_FLOW_CHANGES,
+        stands_on=StepName.ROLE_ASSIGNMENT,
     ),
     StepDefinition(
         StepName.MAIL_FLOW,
         "Create the mail-flow objects",
         (StepName.PREFLIGHT,),
         Queue.MAIL_FLOW_CHANGES,
+        stands_on=StepName.ROLE_ASSIGNMENT,
     ),
     StepDefinition(
         StepName.VERIFICATION,
@@ -123,6 +129,7 @@ _TABLE = (
         "Switch on the routing and the chosen policy",
         (StepName.VERIFICATION,),
         Queue.VERIFICATIONS,
+        stands_on=StepName.ROLE_ASSIGNMENT,
     ),
 )
 

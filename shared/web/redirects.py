@@ -79,7 +79,7 @@ class ConsentFlow:
             expires_at=self.engine.clock() + LIFETIME,
             nonce=new_secret(),
             sealed_verifier=sealing.seal(self.settings.sealing_key, verifier, place=row_key(state)),
-            tenant=grant.tenant_id or "organizations",
+            tenant="organizations" if decide.may_change_tenant(grant) else grant.tenant_id,
         )
         await self.engine.grants.put(grant_id, to_row(state, pending))
         return self.microsoft.sign_in.authorization_url(self._request(pending, state, verifier))
@@ -138,7 +138,8 @@ class ConsentFlow:
         """Prove who signed in, reserve the tenant, and return where the browser goes next."""
         request, answer = await self._redeem(query, pending, state)
         who = await self._prove(request, answer)
-        proof.require_administrator(who, pending.step, grant.tenant_id)
+        pinned = "" if decide.may_change_tenant(grant) else grant.tenant_id
+        proof.require_administrator(who, pending.step, pinned)
         await self._reserve(grant, who)
         if pending.step is StepName.ROLE_ASSIGNMENT:
             return await self._hand_over(grant, pending, state, who, answer)

@@ -133,19 +133,25 @@ async def begin(site: Site, request: Request) -> Reply:
     except ValueError:
         raise ProblemError(problem=problem("grant_unknown")) from None
     location = await site.consent.begin(request.route["grant_id"], step, browser)
-    secure = "; Secure" if site.settings.public_url.startswith("https://") else ""
-    attributes = f"Path=/; Max-Age={int(LIFETIME.total_seconds())}; HttpOnly; SameSite=Lax{secure}"
-    return see_other(location, **{"set-cookie": f"{BROWSER_COOKIE}={browser}; {attributes}"})
+    return see_other(location, **{"set-cookie": _browser_cookie(site, browser)})
 
 
 async def signed_in(site: Site, request: Request) -> Reply:
-    """Take the redirect of a sign-in."""
-    return see_other(await site.consent.signed_in(request.query, request.cookie(BROWSER_COOKIE)))
+    """Take the redirect of a sign-in; the browser's cookie lives as long as the consent that comes next."""
+    browser = request.cookie(BROWSER_COOKIE)
+    location = await site.consent.signed_in(request.query, browser)
+    return see_other(location, **{"set-cookie": _browser_cookie(site, browser)})
 
 
 async def consented(site: Site, request: Request) -> Reply:
     """Take the redirect of an admin consent."""
     return see_other(await site.consent.consented(request.query, request.cookie(BROWSER_COOKIE)))
+
+
+def _browser_cookie(site: Site, browser: str) -> str:
+    secure = "; Secure" if site.settings.public_url.startswith("https://") else ""
+    attributes = f"Path=/; Max-Age={int(LIFETIME.total_seconds())}; HttpOnly; SameSite=Lax{secure}"
+    return f"{BROWSER_COOKIE}={browser}; {attributes}"
 
 
 async def api_grant(site: Site, request: Request) -> Reply:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from shared.domain import schedule
 from shared.domain.outcomes import Done, Outcome, Reopen
-from shared.domain.problems import ProblemError, problem
+from shared.domain.problems import Actor, ProblemError, problem
 from shared.domain.steps import StepName
 from shared.ports import NotYetError
 from shared.workflows.mail_flow import read_facts
@@ -62,6 +62,8 @@ async def _consents(run: Run) -> list[MissingFact]:
         try:
             token = await identity.application_token(application, run.grant.tenant_id)
         except (NotYetError, ProblemError) as error:
+            if isinstance(error, ProblemError) and error.problem.who is not Actor.TENANT_ADMINISTRATOR:
+                raise  # the operator's own fault, such as an expired secret: nobody in the tenant can put it right
             missing.append(MissingFact(f"the consent of the {application} application: {error}", step))
             continue
         lost = identity.required_permissions(application) - token.permissions

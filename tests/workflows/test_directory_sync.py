@@ -334,13 +334,11 @@ async def test_readers_have_the_former_generation_until_the_new_one_is_whole(cas
     assert (now[0] is None, now[1] is None) == (True, False)
 
 
-async def test_a_refusal_of_microsoft_graph_is_for_the_administrator(case: Case) -> None:
-    """A permission that was taken away meanwhile is told; when it is back a retry reads on."""
+async def test_a_refusal_of_microsoft_graph_asks_for_the_consent_again(case: Case) -> None:
+    """A permission that was taken away meanwhile: the consent waits for its person, with its link; the sync goes on after it."""
     error = {"error": {"code": "Authorization_RequestDenied", "message": "Insufficient privileges to complete the operation."}}
     await case.world.fault(r"/v1\.0/groups", status=403, body=error)
     step = await case.work(SYNC)
 
-    assert step.problem is not None
-    assert (step.state, step.problem.code) == (StepState.WAITING_FOR_PERSON, "graph_refused")
-    await case.retry(SYNC)
-    assert (await case.work(SYNC)).is_done
+    assert step.state is StepState.BLOCKED
+    assert (await case.grant()).steps[StepName.DIRECTORY_CONSENT].state is StepState.WAITING_FOR_PERSON

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain import decide, outcomes, schedule
 from shared.domain.decide import Decision
-from shared.domain.grant import Direction, Grant, GrantState, Intent, Scope
+from shared.domain.grant import SEALED_ROW, Direction, Grant, GrantState, Intent, Scope
 from shared.domain.outcomes import Outcome
 from shared.domain.problems import Actor, problem
 from shared.domain.steps import STEPS, StepName, StepState, ancestors
@@ -209,13 +209,56 @@ def test_a_reopened_consent_blocks_what_follows_it() -> None:
     assert grant.steps[StepName.VERIFICATION].state is StepState.QUEUED
 
 
-def test_a_tenant_is_pinned_once() -> None:
-    """The first proved tenant stays; another one is refused."""
+def test_a_tenant_is_pinned_for_good_by_the_first_consent() -> None:
+    """Until somebody comes back from the consent a fresh proof counts for more; after it another tenant is refused."""
     pinned = decide.pin_tenant(created().grant, "tenant-a", NOW, actor="x")
 
     assert pinned
     assert decide.pin_tenant(pinned.grant, "tenant-a", NOW, actor="x") == Decision(pinned.grant)
-    assert decide.pin_tenant(pinned.grant, "tenant-b", NOW, actor="x") is None
+    again = decide.pin_tenant(pinned.grant, "tenant-b", NOW, actor="x")
+    assert again
+    assert again.grant.tenant_id == "tenant-b"
+    acted = decide.person_acted(again.grant, StepName.MAIL_FLOW_CONSENT, NOW, actor="x")
+    assert acted
+    assert decide.pin_tenant(acted.grant, "tenant-a", NOW, actor="x") is None
+
+
+def test_a_retry_lets_verification_have_things_done_again() -> None:
+    """After three reopens a person looks; their retry begins the count anew, so that what is gone is made again."""
+    grant = completed_until(StepName.VERIFICATION)
+    reopen = outcomes.Reopen(step=StepName.MAIL_FLOW, why="a rule is gone", problem=problem("fact_missing"))
+    for _ in range(schedule.MAXIMUM_REOPENS):
+        grant = ran(ran(grant, StepName.VERIFICATION, reopen), StepName.MAIL_FLOW, outcomes.Done())
+    grant = ran(grant, StepName.VERIFICATION, reopen)
+    retried = decide.retry(grant, StepName.VERIFICATION, NOW, actor="an operator")
+
+    assert retried
+    grant = ran(retried.grant, StepName.VERIFICATION, reopen)
+    assert grant.steps[StepName.MAIL_FLOW].state is StepState.QUEUED
+
+
+def test_a_message_never_hides_what_a_person_must_do() -> None:
+    """A dead letter is an event; the problem that a person is asked to put right stays on the step."""
+    blocked = ran(
+        completed_until(StepName.PREFLIGHT), StepName.PREFLIGHT, outcomes.NeedsPerson(problem=problem("setting_blocks"))
+    )
+    noted = decide.note(blocked, StepName.PREFLIGHT, problem("message_unreadable"), NOW, event="message.dead_lettered")
+
+    assert noted.grant.steps[StepName.PREFLIGHT].problem == problem("setting_blocks")
+    assert [event.type for event in noted.events] == ["message.dead_lettered"]
+
+
+@pytest.mark.parametrize("outcome", [outcomes.Done(), outcomes.Failed(problem=problem("unexpected"))])
+def test_an_administrators_token_ends_with_its_step(outcome: Outcome) -> None:
+    """Whatever the role step comes to, its sealed row is deleted in the same transaction."""
+    acted = decide.person_acted(completed_until(StepName.ROLE_ASSIGNMENT), StepName.ROLE_ASSIGNMENT, NOW, actor="x")
+    assert acted
+    claimed = decide.claim(acted.grant, StepName.ROLE_ASSIGNMENT, "run", NOW)
+    assert claimed
+    decided = decide.decide(claimed.grant, StepName.ROLE_ASSIGNMENT, "run", outcome, NOW)
+
+    assert decided
+    assert decided.deletes == (SEALED_ROW,)
 
 
 def test_retry_begins_a_step_that_needs_attention() -> None:

@@ -1,0 +1,61 @@
+"""What an error of a run comes to."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared import failures
+from shared.domain.grant import Step
+from shared.domain.outcomes import Failed, NeedsPerson, Reopen, Wait
+from shared.domain.problems import problem
+from shared.domain.steps import STEPS, StepName
+from shared.ports import NotYetError, RefusedError, TransientError
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+OWNERS = {name: definition.stands_on for name, definition in STEPS.items() if definition.stands_on}
+
+
+@pytest.mark.parametrize(("name", "owner"), OWNERS.items())
+def test_what_was_taken_back_is_granted_again(name: StepName, owner: StepName) -> None:
+    """A later step never ends in a request that has no link: the step that it stands on is done again."""
+    step = Step(name, begun_at=NOW)
+    lost = failures.outcome_of(NotYetError("not yet", "AADSTS7000229"), step, NOW)
+    refused = failures.outcome_of(RefusedError("no", problem("graph_refused")), step, NOW)
+
+    assert isinstance(lost, Wait)
+    assert isinstance(lost.then, Reopen)
+    assert lost.then.step is owner
+    assert lost.give_up_at == NOW + failures.SPREADING
+    assert isinstance(refused, Reopen)
+    assert refused.step is owner
+
+
+def test_a_consent_that_does_not_spread_asks_its_person() -> None:
+    """A consent's own step has its link: the administrator is asked once more."""
+    outcome = failures.outcome_of(NotYetError("not yet"), Step(StepName.MAIL_FLOW_CONSENT, begun_at=NOW), NOW)
+
+    assert isinstance(outcome, Wait)
+    assert isinstance(outcome.then, NeedsPerson)
+
+
+def test_microsofts_wish_is_honoured() -> None:
+    """Retry-After is waited for, and no less than our own growing delay."""
+    step = Step(StepName.DIRECTORY_SYNC, begun_at=NOW, attempts=1)
+    asked = failures.outcome_of(TransientError("busy", timedelta(seconds=90)), step, NOW)
+    short = failures.outcome_of(TransientError("busy", timedelta(seconds=1)), step, NOW)
+
+    assert isinstance(asked, Wait)
+    assert asked.until == NOW + timedelta(seconds=90)
+    assert isinstance(short, Wait)
+    assert short.until == NOW + timedelta(seconds=4)
+
+
+def test_an_unexpected_error_ends_as_a_problem_without_secrets() -> None:
+    """It is tried again a few times; then an operator sees it, redacted."""
+    error = ValueError("Bearer abc.def broke")
+    first = failures.outcome_of(error, Step(StepName.PREFLIGHT, begun_at=NOW), NOW)
+    last = failures.outcome_of(error, Step(StepName.PREFLIGHT, begun_at=NOW, attempts=failures.MAXIMUM_UNEXPECTED), NOW)
+
+    assert isinstance(first, Wait)
+    assert isinstance(last, Failed)
+    assert "abc.def" not in last.problem.raw
