@@ -3,7 +3,7 @@
 import azure.functions as func
 
 from functions.adapter import reply
-from shared.web import site
+from shared.web import consents
 
 blueprint = func.Blueprint()
 
@@ -11,16 +11,16 @@ blueprint = func.Blueprint()
 @blueprint.route(route="grants/{grant_id}/steps/{step}/begin", methods=["GET"])
 async def consent_begin(req: func.HttpRequest) -> func.HttpResponse:
     """Send the browser to Microsoft's sign-in."""
-    return await reply("consent_begin", req, site.begin)
+    return await reply("consent_begin", req, consents.begin)
 
 
 @blueprint.route(route="signed-in", methods=["GET"])
 async def consent_signed_in(req: func.HttpRequest) -> func.HttpResponse:
     """Take the redirect of a sign-in."""
-    return await reply("consent_signed_in", req, site.signed_in)
+    return await reply("consent_signed_in", req, consents.signed_in)
 
 
 @blueprint.route(route="consented", methods=["GET"])
 async def consent_consented(req: func.HttpRequest) -> func.HttpResponse:
     """Take the redirect of an admin consent."""
-    return await reply("consent_consented", req, site.consented)
+    return await reply("consent_consented", req, consents.consented)

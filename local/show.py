@@ -40,7 +40,7 @@ class LiveGrant:
             self._live.update(self._drawn(grant))
             return
         for step in grant["steps"]:
-            line = f"{step['state'].replace('_', ' '):20} {step['title']}{self._detail(step, grant)}"
+            line = f"{step['state'].replace('_', ' '):20} {step['title']}{self._detail(step)}"
             if step["state"] != "blocked" and self._said.get(step["name"]) != line:
                 self._said[step["name"]] = line
                 self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -49,17 +49,22 @@ class LiveGrant:
         table = Table.grid(padding=(0, 2))
         for step in grant["steps"]:
             state = Text(step["state"].replace("_", " "), style=STYLES.get(step["state"], "cyan"))
-            table.add_row(state, f"{step['title']}{self._detail(step, grant)}")
-        done = int(grant["progress"].get("users", 0))
+            table.add_row(state, f"{step['title']}{self._detail(step)}")
+        done = int(_sync(grant)["progress"].get("users", 0))
         bar = ProgressBar(total=max(self._users, 1), completed=min(done, self._users), width=40)
         return Group(Text(f"Grant Access to Exchange Online (Inline Mode): {grant['account_name']}", style="bold"), table, bar)
 
-    def _detail(self, step: Mapping[str, Any], grant: Mapping[str, Any]) -> str:
+    def _detail(self, step: Mapping[str, Any]) -> str:
         if step["name"] == "directory_sync" and step["state"] not in ("blocked", "waiting_for_person"):
-            return f" - {grant['progress'].get('users', 0)} of {self._users} users"
+            return f" - {step['progress'].get('users', 0)} of {self._users} users"
         reason = step["reason"] if step["state"] in ("waiting", "needs_attention") else ""
         clock = f", until {step['until'][11:19]} UTC" if reason and step["until"] else ""
         return f" - {reason}{clock}" if reason else ""
+
+
+def _sync(grant: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(step for step in grant["steps"] if step["name"] == "directory_sync")
+    return found
 
 
 def print_receipt(receipt: Mapping[str, Any], console: Console) -> None:

@@ -1,15 +1,16 @@
 """Commands of the console: they change intent, and count from the moment that their row is saved."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
 from shared.domain import decide
 from shared.domain.decide import Decision
-from shared.domain.grant import Grant, Row
+from shared.domain.grant import Facts, Grant, Row
 from shared.domain.problems import GrantlineError
 from shared.engine import Engine
-from shared.messages import Command, MessageError, StartGrant
+from shared.messages import ChooseRoleMode, Command, MessageError, RetryStep, StartGrant
 from shared.ports import Bindings
 from shared.settings import Settings
 
@@ -24,6 +25,10 @@ class AccountHasGrantError(GrantlineError):
     grant_id: str = ""
 
 
+class CommandReusedError(MessageError):
+    """Raised when a command's id was used for another command before: what was done then stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Commands:
     """Carries out commands, whichever way they come in: a queue message or a form."""
@@ -35,16 +40,17 @@ class Commands:
     async def execute(self, command: Command) -> str:
         """Carry out a command and return its grant's id; doing it twice is doing it once.
 
-        Raises MessageError for a command that can't be done as it is, AccountHasGrantError, ConflictError.
+        Raises MessageError for a command that can't be done as it is, CommandReusedError, AccountHasGrantError, ConflictError.
         """
+        row = _command_row(command)
         if isinstance(command, StartGrant):
-            return await self._start(command)
-        step, row = command.step, _command_row(command.command_id)
-        if await self.engine.grants.row(command.grant_id, row.key) is not None:
-            return command.grant_id
+            return await self._start(command, row)
+        known = await self.engine.grants.row(command.grant_id, row.key)
+        if known is not None:
+            return _same(command.grant_id, known, row)
 
         def change(grant: Grant, now: datetime) -> Decision | None:
-            decision = decide.retry(grant, step, now, actor=command.requested_by)
+            decision = _transition(command, grant, now)
             return _with_row(decision, row) if decision else None
 
         saved = await self.engine.commit(command.grant_id, change)
@@ -52,7 +58,7 @@ class Commands:
             raise MessageError(f"there is no grant {command.grant_id}")
         return command.grant_id
 
-    async def _start(self, command: StartGrant) -> str:
+    async def _start(self, command: StartGrant, row: Row) -> str:
         intent = command.to_intent(self.settings.policy_names)
         grant_id = str(uuid5(GRANTS_NAMESPACE, f"{command.account_id}|{command.command_id}"))
         await self._claim_account(command.account_id, grant_id)
@@ -64,7 +70,8 @@ class Commands:
             created_by=command.requested_by,
             now=self.engine.clock(),
         )
-        await self.engine.create(_with_row(decision, _command_row(command.command_id)))
+        await self.engine.create(_with_row(decision, row))
+        _same(grant_id, await self.engine.grants.row(grant_id, row.key) or row.value, row)
         live = await self.bindings.live_grant(command.account_id)
         if live and live != grant_id:  # another start took the account between our claim and our save
             raise AccountHasGrantError(f"account {command.account_id} already has grant {live}", grant_id=live)
@@ -81,8 +88,24 @@ class Commands:
             raise AccountHasGrantError(f"account {account_id} already has grant {live}", grant_id=live)
 
 
-def _command_row(command_id: str) -> Row:
-    return Row(f"command|{command_id}", {})
+def _transition(command: RetryStep | ChooseRoleMode, grant: Grant, now: datetime) -> Decision | None:
+    """Return what a command changes in its grant; None when there is nothing to do."""
+    if isinstance(command, ChooseRoleMode):
+        return decide.choose_role_mode(grant, command.role_mode, now, actor=command.requested_by)
+    return decide.retry(grant, command.step, now, actor=command.requested_by)
+
+
+def _command_row(command: Command) -> Row:
+    """Return the row that a command counts from. It holds what was asked for, hashed, whoever asked."""
+    content = command.model_dump_json(exclude={"requested_by"})
+    return Row(f"command|{command.command_id}", {"sha256": hashlib.sha256(content.encode()).hexdigest()})
+
+
+def _same(grant_id: str, known: Facts, row: Row) -> str:
+    """Return the grant's id if the command that is known is this one. Raises CommandReusedError."""
+    if known.get("sha256") != row.value["sha256"]:
+        raise CommandReusedError("this command id, or idempotency key, was used for another command before")
+    return grant_id
 
 
 def _with_row(decision: Decision, row: Row) -> Decision:

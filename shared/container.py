@@ -138,7 +138,7 @@ async def build(settings: Settings, overrides: Overrides | None = None) -> Conta
         microsoft=microsoft,
         engine=engine,
         inbox=Inbox(engine, commands, storage.dead_letters, storage.poison),
-        site=Site(settings, storage.grants, storage.accounts, commands, consent),
+        site=Site(settings, storage.grants, storage.accounts, microsoft, commands, consent),
     )
 
 

@@ -71,6 +71,8 @@ class StartGrant(_Message):
     directions: tuple[Direction, ...] = Field((Direction.INBOUND, Direction.OUTBOUND), min_length=1, max_length=2)
     scope: ScopeMessage = ScopeMessage()
     policy: str = Field("", max_length=64, description="The policy to enable when the grant completes; empty: the first.")
+    role_mode: RoleMode = RoleMode.SIGN_IN
+    tenant_id: Literal[""] | GuidText = Field("", description="The tenant that is expected; another's sign-in is refused.")
     requested_by: PlainName
 
     def to_intent(self, policies: tuple[str, ...]) -> Intent:
@@ -79,7 +81,17 @@ class StartGrant(_Message):
         if policy not in policies:
             raise MessageError(f"policy {policy!r} is not offered; choose one of: {', '.join(policies)}")
         directions = tuple(direction for direction in Direction if direction in self.directions)
-        return Intent(directions, self.scope.to_scope(), policy, RoleMode.SIGN_IN)
+        return Intent(directions, self.scope.to_scope(), policy, self.role_mode, self.tenant_id)
+
+
+class ChooseRoleMode(_Message):
+    """Command: have the Exchange Administrator role assigned in another way, as long as it is not assigned yet."""
+
+    type: Literal["role_mode.choose"] = "role_mode.choose"
+    command_id: Identifier
+    grant_id: GuidText
+    role_mode: RoleMode
+    requested_by: PlainName
 
 
 class RetryStep(_Message):
@@ -92,12 +104,12 @@ class RetryStep(_Message):
     requested_by: PlainName
 
 
-Command = StartGrant | RetryStep
-WorkMessage = Annotated[NudgeMessage | StartGrant | RetryStep, Field(discriminator="type")]
-_WORK: TypeAdapter[NudgeMessage | StartGrant | RetryStep] = TypeAdapter(WorkMessage)
+Command = StartGrant | RetryStep | ChooseRoleMode
+WorkMessage = Annotated[NudgeMessage | StartGrant | RetryStep | ChooseRoleMode, Field(discriminator="type")]
+_WORK: TypeAdapter[NudgeMessage | Command] = TypeAdapter(WorkMessage)
 
 
-def read(body: bytes | str) -> NudgeMessage | StartGrant | RetryStep:
+def read(body: bytes | str) -> NudgeMessage | Command:
     """Read a work message. Raises MessageError that says what is wrong, without repeating the body."""
     try:
         content = json.loads(body)
@@ -119,7 +131,7 @@ def read_command(content: object) -> Command:
     return message
 
 
-def _validated(content: object) -> NudgeMessage | StartGrant | RetryStep:
+def _validated(content: object) -> NudgeMessage | Command:
     try:
         return _WORK.validate_python(content, strict=False)
     except ValidationError as error:
@@ -169,6 +181,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "step.nudge": NudgeMessage,
     "grant.start": StartGrant,
     "step.retry": RetryStep,
+    "role_mode.choose": ChooseRoleMode,
     "grant-events": CloudEvent,
 }
 """Every documented message, by its type or queue; ``docs/messages.md`` is generated from it."""

@@ -22,7 +22,7 @@ in the `deadletters` table with its reason; where it names a grant, it becomes t
 
 | queue | messages |
 |---|---|
-| `console-commands` | `grant.start`, `step.retry`, and `step.nudge` of the consents |
+| `console-commands` | `grant.start`, `step.retry`, `role_mode.choose`, and `step.nudge` of the consents |
 | `role-assignments`, `mail-flow-changes`, `directory-syncs`, `verifications` | `step.nudge` |
 | `grant-events` (out) | CloudEvents 1.0, one for each audit event, in order within a grant; an id that was seen before is a repetition |
 """

@@ -28,6 +28,7 @@ ACCEPTED: Mapping[StepName, frozenset[str]] = {
     StepName.MAIL_FLOW_CONSENT: ADMINISTRATORS,
     StepName.DIRECTORY_CONSENT: ADMINISTRATORS,
     StepName.ROLE_ASSIGNMENT: ADMINISTRATORS,
+    StepName.ACTIVITY_CONSENT: ADMINISTRATORS,
 }
 """The directory roles, by template id, whose holders may do a person's step."""
 

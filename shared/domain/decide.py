@@ -19,6 +19,7 @@ from shared.domain.grant import (
     GrantState,
     Intent,
     Nudge,
+    RoleMode,
     Row,
     Step,
     WaitRecord,
@@ -120,8 +121,7 @@ def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decisio
     None when the step needs neither. A step that a person begins at Microsoft is begun by its link, not by this.
     """
     step = grant.steps[name]
-    waits_for_fix = step.state is StepState.WAITING_FOR_PERSON and STEPS[name].person is None
-    if step.state is not StepState.NEEDS_ATTENTION and not waits_for_fix:
+    if step.state is not StepState.NEEDS_ATTENTION and not (step.awaits_person and grant.person_of(name) is None):
         return None
     for owner in ancestors(name):  # a person has looked: verification may have them done again as often as before
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
@@ -133,17 +133,31 @@ def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> De
 
     Until somebody has consented, a fresh proof counts for more than an older one: a technician is often signed in at home.
     """
+    if grant.pinned_tenant not in ("", tenant_id):
+        return None
     if grant.tenant_id == tenant_id:
         return Decision(grant)
-    if not may_change_tenant(grant):
-        return None
     decision = Decision(replace(grant, tenant_id=tenant_id))
     return with_events(decision, now, ("tenant.proved", None, {"tenant_id": tenant_id, "actor": actor}))
 
 
-def may_change_tenant(grant: Grant) -> bool:
-    """True while the grant's tenant is not settled: nobody has come back from its first consent yet."""
-    return not grant.tenant_id or grant.steps[StepName.MAIL_FLOW_CONSENT].begun_at is None
+def expect_tenant(grant: Grant, tenant_id: str) -> Grant | None:
+    """Return the grant as one for ``tenant_id`` alone, as the operator knows it; None when it is another tenant's already."""
+    if grant.pinned_tenant not in ("", tenant_id):
+        return None
+    return replace(grant, intent=replace(grant.intent, expected_tenant=tenant_id))
+
+
+def choose_role_mode(grant: Grant, role_mode: RoleMode, now: datetime, *, actor: str) -> Decision | None:
+    """Return the grant with another way to the role, begun anew where a person is waited for; None when nothing changes."""
+    step = grant.steps[StepName.ROLE_ASSIGNMENT]
+    if grant.intent.role_mode is role_mode or step.is_done:
+        return None
+    grant = replace(grant, intent=replace(grant.intent, role_mode=role_mode))
+    decision = Decision(grant)
+    if step.awaits_person or step.state is StepState.NEEDS_ATTENTION:
+        decision = _begin(grant, step, now)
+    return with_events(decision, now, ("role_mode.chosen", step.name, {"role_mode": role_mode, "actor": actor}))
 
 
 def note(grant: Grant, name: StepName | None, found: Problem, now: datetime, *, event: str) -> Decision:
@@ -184,7 +198,7 @@ def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decisi
     """Apply an outcome to its step, whoever holds it."""
     if isinstance(outcome, outcomes.Wait) and now >= outcome.give_up_at:
         outcome = replace(outcome.then, rows=outcome.rows, deletes=outcome.deletes)
-    freed = replace(step, run_id="", claims=0, changed_at=now, problem=None, who=None)
+    freed = replace(step, run_id="", claims=0, changed_at=now, problem=None, who=None, gives_up_at=None)
     decision: Decision = _SETTLERS[type(outcome)](grant, freed, outcome, now)
     deletes = outcome.deletes
     if step.name is StepName.ROLE_ASSIGNMENT and not isinstance(outcome, outcomes.Wait | outcomes.Progress):
@@ -226,7 +240,9 @@ def _wait(grant: Grant, step: Step, outcome: outcomes.Wait, now: datetime) -> De
         step,
         state=StepState.WAITING,
         reason=outcome.why,
+        who=outcome.who,
         clock=outcome.until,
+        gives_up_at=outcome.give_up_at,
         attempts=step.attempts + 1,
         facts={**step.facts, **outcome.facts},
     )
@@ -243,7 +259,7 @@ def _needs_person(grant: Grant, step: Step, outcome: outcomes.NeedsPerson, now: 
         state=StepState.WAITING_FOR_PERSON,
         reason=outcome.problem.fix,
         who=outcome.problem.who,
-        clock=now + schedule.PERSON_PATIENCE,
+        clock=_patience(step, now),
         attempts=0,
         problem=outcome.problem,
     )
@@ -298,20 +314,27 @@ def _unblock(decision: Decision, now: datetime) -> Decision:
 
 def _begin(grant: Grant, step: Step, now: datetime) -> Decision:
     """Hand a step to the person who begins it, or queue it."""
-    definition = STEPS[step.name]
-    if definition.person is None:
+    person = grant.person_of(step.name)
+    if person is None:
         return _queue(grant, step, now)
     waiting = replace(
         step,
         state=StepState.WAITING_FOR_PERSON,
-        reason=definition.asks,
-        who=definition.person,
-        clock=now + schedule.PERSON_PATIENCE,
+        reason=STEPS[step.name].asks,
+        who=person,
+        clock=_patience(step, now),
+        gives_up_at=None,
+        run_id="",
         started_at=step.started_at or now,
         changed_at=now,
         problem=None,
     )
     return Decision(grant.with_step(waiting))
+
+
+def _patience(step: Step, now: datetime) -> datetime | None:
+    """Return until when a person is waited for; None for what is optional."""
+    return None if STEPS[step.name].is_optional else now + schedule.PERSON_PATIENCE
 
 
 def _queue(grant: Grant, step: Step, now: datetime) -> Decision:
@@ -321,6 +344,7 @@ def _queue(grant: Grant, step: Step, now: datetime) -> Decision:
         reason="",
         who=None,
         clock=schedule.grace_end(now),
+        gives_up_at=None,
         run_id="",
         claims=0,
         attempts=0,

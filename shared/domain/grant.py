@@ -46,19 +46,28 @@ class Scope:
 
 
 class RoleMode(StrEnum):
-    """How the application gets the Exchange Administrator role; the other modes of the design come with their issue."""
+    """How the application gets the Exchange Administrator role.
+
+    ``sign_in``: Grantline assigns it as the administrator who signs in. ``by_hand``: an administrator assigns it in the Microsoft
+    Entra admin center, and Grantline notices.
+    """
 
     SIGN_IN = "sign_in"
+    BY_HAND = "by_hand"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the account wants; only commands change it."""
+    """What the account wants; only commands change it.
+
+    ``expected_tenant`` is the id of the tenant that the operator expects, "" for whichever an administrator proves.
+    """
 
     directions: tuple[Direction, ...]
     scope: Scope
     policy: str
     role_mode: RoleMode = RoleMode.SIGN_IN
+    expected_tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,8 @@ class Step:
     """One part of a grant.
 
     ``clock`` is when the sweep must look at the step: the end of a lease, of a grace, of a wait or of patience with a person.
-    ``begun_at`` is when the work that is under way was asked for; retries and waits do not move it.
+    ``begun_at`` is when the work that is under way was asked for; retries and waits do not move it. ``gives_up_at`` is when the
+    wait that is under way ends for good. ``who`` is who must act, if anybody.
     """
 
     name: StepName
@@ -91,6 +101,7 @@ class Step:
     begun_at: datetime | None = None
     changed_at: datetime | None = None
     finished_at: datetime | None = None
+    gives_up_at: datetime | None = None
     waits: tuple[WaitRecord, ...] = ()
     problem: Problem | None = None
     facts: Facts = field(default_factory=dict)
@@ -99,6 +110,12 @@ class Step:
     def is_done(self) -> bool:
         """True when nothing is left to do."""
         return self.state is StepState.DONE
+
+    @property
+    def awaits_person(self) -> bool:
+        """True when the step waits for what a person does, here or elsewhere."""
+        is_watching = self.state in (StepState.WAITING, StepState.RUNNING) and self.who is not None
+        return self.state is StepState.WAITING_FOR_PERSON or is_watching
 
 
 class GrantState(StrEnum):
@@ -134,13 +151,13 @@ class Grant:
 
     @property
     def state(self) -> GrantState:
-        """The state as a whole: what most needs a person's eye comes first."""
-        states = {step.state for step in self.steps.values()}
-        if StepState.NEEDS_ATTENTION in states:
+        """The state as a whole: what most needs a person's eye comes first. Optional steps do not count."""
+        steps = [step for step in self.steps.values() if not STEPS[step.name].is_optional]
+        if any(step.state is StepState.NEEDS_ATTENTION for step in steps):
             return GrantState.NEEDS_ATTENTION
-        if states == {StepState.DONE}:
+        if all(step.is_done for step in steps):
             return GrantState.COMPLETED
-        if StepState.WAITING_FOR_PERSON in states:
+        if any(step.awaits_person for step in steps):
             return GrantState.WAITING_FOR_PERSON
         return GrantState.IN_PROGRESS
 
@@ -149,6 +166,20 @@ class Grant:
         """The next moment at which the sweep must look at this grant; None when nothing is left that time could move."""
         clocks = [step.clock for step in self.steps.values() if step.clock]
         return min([*clocks, self.publish_by] if self.publish_by else clocks, default=None)
+
+    @property
+    def pinned_tenant(self) -> str:
+        """The only tenant whose administrator may go on: the proved one, or the one that the operator expects; "" for any.
+
+        Until somebody has come back from the first consent, a fresh proof may change the tenant.
+        """
+        is_settled = self.steps[StepName.MAIL_FLOW_CONSENT].begun_at is not None
+        return self.tenant_id if self.tenant_id and is_settled else self.intent.expected_tenant
+
+    def person_of(self, name: StepName) -> Actor | None:
+        """Return who begins the step by a sign-in; None where nobody does: by hand, the role is assigned elsewhere."""
+        is_by_hand = name is StepName.ROLE_ASSIGNMENT and self.intent.role_mode is RoleMode.BY_HAND
+        return None if is_by_hand else STEPS[name].person
 
     def with_step(self, step: Step) -> "Grant":
         """Return this grant with ``step`` in the place of its namesake."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.domain.grant import Facts, Row
-from shared.domain.problems import Problem
+from shared.domain.problems import Actor, Problem
 from shared.domain.steps import StepName
 
 
@@ -57,7 +57,8 @@ class Reopen(Outcome):
 class Wait(Outcome):
     """Nothing to do before ``until``; ``why`` is for people. A wait that would go on past ``give_up_at`` becomes ``then``.
 
-    ``facts`` are kept as in Progress, so that people see what is known so far.
+    ``facts`` are kept as in Progress, so that people see what is known so far. ``who`` is who must act meanwhile, where it is
+    somebody's deed elsewhere that is waited for.
     """
 
     until: datetime
@@ -65,3 +66,4 @@ class Wait(Outcome):
     give_up_at: datetime
     then: NeedsPerson | Failed | Reopen
     facts: Facts = field(default_factory=dict)
+    who: Actor | None = None

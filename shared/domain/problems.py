@@ -131,6 +131,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Check in Entra that the application holds an active Exchange Administrator assignment, then retry.",
         Actor.TENANT_ADMINISTRATOR,
     ),
+    "role_not_assigned": ProblemKind(
+        "Nobody has assigned the Exchange Administrator role to the application, or Exchange Online has not noticed it.",
+        "Check in the Microsoft Entra admin center that the application holds an active assignment, then check again here.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
     "no_exchange": ProblemKind(
         "The tenant has no Exchange Online, or its subscription is disabled.",
         "Assign an Exchange Online plan in the Microsoft 365 admin centre, then open the step again.",
@@ -219,6 +224,16 @@ CATALOGUE: dict[str, ProblemKind] = {
     "form_unreadable": ProblemKind(
         "The form can't be taken as it is.",
         "Nothing was changed. Go back, correct what is named above, and send it again.",
+        Actor.OPERATOR,
+    ),
+    "form_expired": ProblemKind(
+        "This form was not sent by a page that the console has given to this browser, or the browser was closed meanwhile.",
+        "Nothing was changed. Open the page again and send the form once more.",
+        Actor.OPERATOR,
+    ),
+    "command_reused": ProblemKind(
+        "This command id, or idempotency key, was used for another command before.",
+        "What was done then stands, and nothing else was changed. Send the command with an id of its own.",
         Actor.OPERATOR,
     ),
     "grant_unknown": ProblemKind(

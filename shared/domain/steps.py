@@ -34,6 +34,7 @@ class StepName(StrEnum):
     MAIL_FLOW = "mail_flow"
     VERIFICATION = "verification"
     POLICY_ACTIVATION = "policy_activation"
+    ACTIVITY_CONSENT = "activity_consent"
 
 
 class StepState(StrEnum):
@@ -64,6 +65,8 @@ class StepDefinition:
     asks: str = ""
     stands_on: StepName | None = None
     """The step whose work Microsoft takes back when it refuses this one: it is done again then."""
+    is_optional: bool = False
+    """True for what a grant is complete without; nobody is hurried to do it."""
     retry_first: timedelta = timedelta(seconds=2)
     retry_cap: timedelta = timedelta(minutes=5)
     give_up: timedelta = timedelta(hours=24)
@@ -130,6 +133,16 @@ _TABLE = (
         (StepName.VERIFICATION,),
         Queue.VERIFICATIONS,
         stands_on=StepName.ROLE_ASSIGNMENT,
+    ),
+    StepDefinition(
+        StepName.ACTIVITY_CONSENT,
+        "Grant permission to read activity data",
+        (StepName.POLICY_ACTIVATION,),
+        Queue.CONSOLE_COMMANDS,
+        Actor.TENANT_ADMINISTRATOR,
+        "Sign in at Microsoft and accept the permission to read activity data, for protection based on user behavior.",
+        is_optional=True,
+        give_up=timedelta(minutes=30),
     ),
 )
 

@@ -42,7 +42,7 @@ TABLES = (
             RowLayout("{grant id}", "snapshot|{object}|{property}", VALUE, "a former value in the tenant; insert-only"),
             RowLayout("{grant id}", "change|{object}", VALUE, "what the last change of the object in the tenant came to"),
             RowLayout("{grant id}", "sync|{collection}", VALUE, "where a sync goes on"),
-            RowLayout("{grant id}", "progress", VALUE, "what a running step shows to people"),
+            RowLayout("{grant id}", "progress|{step}", VALUE, "how far a running step is, for people"),
         ),
     ),
     TableLayout(

@@ -1,69 +1,127 @@
 """Who may: each route's audience, in one table. A route without a line here is refused.
 
-The platform lets anonymous requests in, because Microsoft's redirects come from people without a console account. Operators are
-signed in by App Service Authentication, whose header is trusted only when the platform says that it is on
+The platform lets anonymous requests in, because Microsoft's redirects and onboarding links are for people without a console
+account. Operators are signed in by App Service Authentication, whose header is trusted only when the platform says that it is on
 (https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities); otherwise nobody is an operator.
 """
 
+import hashlib
+import hmac
 import json
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from shared.settings import Settings
-from shared.web.http import Request
+from shared.web.http import Request, Visitor
 
 
-class Audience(StrEnum):
-    """Who a route is for."""
+class Role(StrEnum):
+    """The app roles of the console's registration, each with all that the one before it may."""
 
-    ANYONE = "anyone"
-    OPERATOR = "operator"
+    VIEWER = "Grantline.Viewer"
+    OPERATOR = "Grantline.Operator"
+    ADMINISTRATOR = "Grantline.Administrator"
 
+
+RANKS: Mapping[str, int] = {role: rank for rank, role in enumerate(Role, start=1)}
+"""How much each role may: a higher rank may all that a lower one may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who a route is for: those with ``role`` or a higher one, anyone where there is none.
+
+    ``link_holder``: the browser that used the onboarding link of the route's grant, too.
+    """
+
+    role: Role | None = None
+    link_holder: bool = False
+
+
+ANYONE = Audience()
+VIEWERS = Audience(Role.VIEWER)
+OPERATORS = Audience(Role.OPERATOR)
+WATCHERS = Audience(Role.VIEWER, link_holder=True)
+"""Who may look at one grant."""
+DOERS = Audience(Role.OPERATOR, link_holder=True)
+"""Who may do a person's part of one grant."""
 
 AUDIENCES: Mapping[str, Audience] = {
-    "console_dashboard": Audience.OPERATOR,
-    "console_grant_access": Audience.OPERATOR,
-    "console_grant": Audience.OPERATOR,
-    "console_command": Audience.OPERATOR,
-    "console_static": Audience.ANYONE,
-    "consent_begin": Audience.OPERATOR,
-    "consent_signed_in": Audience.ANYONE,
-    "consent_consented": Audience.ANYONE,
-    "api_grant": Audience.OPERATOR,
-    "api_receipt": Audience.OPERATOR,
-    "healthz": Audience.ANYONE,
+    "console_dashboard": VIEWERS,
+    "console_dismiss": VIEWERS,
+    "console_service_accounts": VIEWERS,
+    "console_grant_access": OPERATORS,
+    "console_start": OPERATORS,
+    "console_grant": WATCHERS,
+    "console_live": WATCHERS,
+    "console_grant_command": DOERS,
+    "console_static": ANYONE,
+    "consent_begin": DOERS,
+    "consent_signed_in": ANYONE,
+    "consent_consented": ANYONE,
+    "api_grant": WATCHERS,
+    "api_receipt": WATCHERS,
+    "healthz": ANYONE,
 }
 """The audience of every HTTP function, by its name."""
 
-DEVELOPER = "developer on this machine"
+DEVELOPER = Visitor("developer on this machine", Role.ADMINISTRATOR)
+NOBODY = Visitor()
+ROLE_CLAIMS = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
+"""The types under which App Service hands on Entra's ``roles`` claim, before and after its mapping of claims."""
 
 
-def who(request: Request, settings: Settings) -> str:
-    """Return the name of the signed-in operator, "" for nobody."""
+def who(request: Request, settings: Settings) -> Visitor:
+    """Return who is signed in to the console; nobody, where it is not certain or no role is assigned."""
     if settings.development_identity:
         return DEVELOPER
     header = request.headers.get("x-ms-client-principal", "")
     if not settings.sign_in_on or not header:
-        return ""
+        return NOBODY
     try:
-        principal = json.loads(b64decode(header, validate=True))
-        claims = {claim["typ"]: claim["val"] for claim in principal["claims"]}
-        name = claims.get(principal.get("name_typ", ""), "")
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return str(name or request.headers.get("x-ms-client-principal-name", ""))
+        return _read_principal(json.loads(b64decode(header, validate=True)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return NOBODY
 
 
-def may(route: str, operator: str) -> bool:
-    """Tell whether a route is open to this operator ("" for nobody)."""
+def _read_principal(principal: Any) -> Visitor:
+    claims = [(claim["typ"], str(claim["val"])) for claim in principal["claims"]]
+    name = next((value for kind, value in claims if kind == principal.get("name_typ")), "")
+    kinds = ROLE_CLAIMS | {principal.get("role_typ")}
+    roles = [value for kind, value in claims if kind in kinds and value in RANKS]
+    return Visitor(name, max(roles, key=RANKS.__getitem__)) if name and roles else NOBODY
+
+
+def may(route: str, visitor: Visitor, *, is_holder: bool = False) -> bool:
+    """Tell whether a route is open to this visitor. ``is_holder``: who holds the onboarding link of the route's grant."""
     audience = AUDIENCES.get(route)
-    return audience is Audience.ANYONE or (audience is Audience.OPERATOR and bool(operator))
+    if audience is None:
+        return False
+    if audience.role is None or (audience.link_holder and is_holder):
+        return True
+    return RANKS.get(visitor.role, 0) >= RANKS[audience.role]
 
 
 def is_from_here(request: Request, settings: Settings) -> bool:
     """Tell whether a request that changes something was sent by a page of this console (cross-site request forgery).
 
-    Browsers send Origin with every POST (https://fetch.spec.whatwg.org, "append a request Origin header").
+    Browsers send Origin with every POST (https://fetch.spec.whatwg.org, "append a request Origin header"). A form also brings
+    the token that only our page, in this browser, holds (OWASP, Cross-Site Request Forgery Prevention: "Signed Double-Submit Cookie").
+    A program that sends JSON has no cookie to be abused with; no form of another site can send that content type.
     """
-    return request.method in ("GET", "HEAD") or request.headers.get("origin", "") == settings.public_url
+    if request.method in ("GET", "HEAD"):
+        return True
+    origin = request.headers.get("origin", "")
+    if request.headers.get("content-type", "").split(";")[0].strip() == "application/json":
+        return origin in ("", settings.public_url)
+    token = request.form().get("csrf", [""])[-1]
+    return origin == settings.public_url and hmac.compare_digest(token.encode(), form_token(request.browser, settings).encode())
+
+
+def form_token(browser: str, settings: Settings) -> str:
+    """Return the token that a form of this console carries, in this browser."""
+    key = settings.sealing_key.get_secret_value().encode()
+    return hmac.new(key, f"form|{browser}".encode(), hashlib.sha256).hexdigest()

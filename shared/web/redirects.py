@@ -43,6 +43,7 @@ APPLICATION: Mapping[StepName, str] = {
     StepName.MAIL_FLOW_CONSENT: "mail_flow",
     StepName.DIRECTORY_CONSENT: "directory",
     StepName.ROLE_ASSIGNMENT: "role_helper",
+    StepName.ACTIVITY_CONSENT: "activity",
 }
 """Which registration each person's step signs in to."""
 
@@ -65,7 +66,7 @@ class ConsentFlow:
         Raises RedirectError for a grant or step that is not there to be begun.
         """
         stored = await self.engine.grants.load(grant_id)
-        if stored is None or step not in APPLICATION:
+        if stored is None or stored.grant.person_of(step) is None:
             raise RedirectError(problem=problem("grant_unknown"))
         grant = stored.grant
         if grant.steps[step].state not in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION):
@@ -79,7 +80,7 @@ class ConsentFlow:
             expires_at=self.engine.clock() + LIFETIME,
             nonce=new_secret(),
             sealed_verifier=sealing.seal(self.settings.sealing_key, verifier, place=row_key(state)),
-            tenant="organizations" if decide.may_change_tenant(grant) else grant.tenant_id,
+            tenant=grant.pinned_tenant or "organizations",
         )
         await self.engine.grants.put(grant_id, to_row(state, pending))
         return self.microsoft.sign_in.authorization_url(self._request(pending, state, verifier))
@@ -138,8 +139,7 @@ class ConsentFlow:
         """Prove who signed in, reserve the tenant, and return where the browser goes next."""
         request, answer = await self._redeem(query, pending, state)
         who = await self._prove(request, answer)
-        pinned = "" if decide.may_change_tenant(grant) else grant.tenant_id
-        proof.require_administrator(who, pending.step, pinned)
+        proof.require_administrator(who, pending.step, grant.pinned_tenant)
         await self._reserve(grant, who)
         if pending.step is StepName.ROLE_ASSIGNMENT:
             return await self._hand_over(grant, pending, state, who, answer)

@@ -5,21 +5,24 @@ from datetime import datetime
 from typing import Any
 
 from shared.domain import schedule
-from shared.domain.grant import SUCCESS_MESSAGE, Grant, GrantState, Step
+from shared.domain.grant import SUCCESS_MESSAGE, Facts, Grant, GrantState, Step
 from shared.domain.problems import Problem
 from shared.domain.steps import STEPS, StepName, StepState
 
 View = dict[str, Any]
 
 
-def grant_view(grant: Grant, progress: Mapping[str, Any] | None) -> View:
-    """Return the live state of a grant."""
+def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
+    """Return the live state of a grant. ``progress`` tells how far running steps are, by their names."""
     return {
         "grant_id": grant.grant_id,
         "account_id": grant.account_id,
         "account_name": grant.account_name,
         "service": grant.service,
+        "seq": grant.seq,
         "tenant_id": grant.tenant_id,
+        "tenant_name": grant.steps[StepName.DIRECTORY_SYNC].facts.get("tenant_name", ""),
+        "expected_tenant": grant.intent.expected_tenant,
         "state": grant.state,
         "message": SUCCESS_MESSAGE if grant.state is GrantState.COMPLETED else "",
         "directions": list(grant.intent.directions),
@@ -29,26 +32,33 @@ def grant_view(grant: Grant, progress: Mapping[str, Any] | None) -> View:
             "group": grant.intent.scope.group,
         },
         "policy": grant.intent.policy,
+        "role_mode": grant.intent.role_mode,
         "created_at": schedule.stamp(grant.created_at),
-        "steps": [step_view(grant, step) for step in grant.steps.values()],
-        "progress": dict(progress or {}),
+        "created_by": grant.created_by,
+        "steps": [step_view(grant, step, progress.get(step.name, {})) for step in grant.steps.values()],
     }
 
 
-def step_view(grant: Grant, step: Step) -> View:
-    """Return the live state of one step: where it is, why, until when, and who must do what."""
+def step_view(grant: Grant, step: Step, progress: Facts) -> View:
+    """Return the live state of one step: where it is, why, until when, and who must do what.
+
+    ``until`` is when it goes on by itself, or how long a person is waited for; ``gives_up_at`` is when a wait ends for good.
+    """
     definition = STEPS[step.name]
-    is_link = step.state in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION) and definition.person is not None
-    is_retry = step.state is StepState.NEEDS_ATTENTION or (step.state is StepState.WAITING_FOR_PERSON and not is_link)
+    needs_somebody = step.awaits_person or step.state is StepState.NEEDS_ATTENTION
+    is_link = needs_somebody and grant.person_of(step.name) is not None
     return {
         "name": step.name,
         "title": definition.title,
+        "is_optional": definition.is_optional,
         "state": step.state,
         "reason": step.reason,
         "who": step.who,
         "until": _moment(step.clock),
+        "gives_up_at": _moment(step.gives_up_at),
         "link": f"/grants/{grant.grant_id}/steps/{step.name}/begin" if is_link else "",
-        "can_retry": is_retry and not is_link,
+        "can_retry": needs_somebody and not is_link,
+        "progress": dict(progress),
         "problem": problem_view(step.problem) if step.problem else None,
         "seconds": _seconds(step),
         "waits": [{"why": wait.why, "count": wait.count, "seconds": round(wait.seconds, 1)} for wait in step.waits],

@@ -1,4 +1,4 @@
-"""The two consents: done when the application's own token for the tenant carries its permissions.
+"""The consents: done when the application's own token for the tenant carries its permissions.
 
 Microsoft's redirect proves nothing (https://learn.microsoft.com/entra/identity-platform/v2-admin-consent); its token does.
 """
@@ -28,6 +28,11 @@ async def mail_flow_consent(run: Run) -> Outcome:
 async def directory_consent(run: Run) -> Outcome:
     """Look whether the directory application's consent works."""
     return await _consent(run, "directory")
+
+
+async def activity_consent(run: Run) -> Outcome:
+    """Look whether the activity application's consent works."""
+    return await _consent(run, "activity")
 
 
 async def _consent(run: Run, application: str) -> Outcome:

@@ -16,10 +16,9 @@ from shared.domain.outcomes import Done, Failed, Outcome, Progress
 from shared.domain.problems import Problem
 from shared.domain.steps import STEPS
 from shared.ports import DIRECTORY_SHARDS, Directory, DirectoryState, RefusedError, TransientError
-from shared.workflows.run import Run
+from shared.workflows.run import Run, progress_row
 
 CURSOR_ROW = "sync|directory"
-PROGRESS_ROW = "progress"
 PAGE_EXPIRED = "page_expired"
 SLICE = timedelta(seconds=20)
 """How long one slice fetches pages before it gives way to other work in the queue."""
@@ -129,4 +128,4 @@ def _counts(cursor: Cursor) -> dict[str, Any]:
 
 async def _show_progress(run: Run, cursor: Cursor) -> None:
     value = {**_counts(cursor), "collection": cursor.collection, "at": schedule.stamp(run.clock())}
-    await run.clients.rows.put(Row(PROGRESS_ROW, value))
+    await run.clients.rows.put(progress_row(run.step.name, value))

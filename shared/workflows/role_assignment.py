@@ -1,17 +1,19 @@
-"""The Exchange Administrator role for the mail-flow application, by the administrator's own sign-in.
+"""The Exchange Administrator role for the mail-flow application, by the administrator's own sign-in or by hand.
 
 Done only when the effect is seen: Exchange offers the application the cmdlets that the mail flow needs, and answers a read. The
 role itself shows only in a token that is issued after it was assigned, so every try uses a new credential.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from shared import failures
 from shared.consent import sealing
 from shared.domain import schedule
+from shared.domain.grant import RoleMode
 from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome, Wait
-from shared.domain.problems import ProblemError, problem
+from shared.domain.problems import Actor, ProblemError, problem
 from shared.domain.steps import STEPS
 from shared.ports import NotYetError
 from shared.workflows.mail_flow import NEEDED_CMDLETS
@@ -22,6 +24,10 @@ EXCHANGE_ADMINISTRATOR = "29232cdf-9323-42fd-ade2-1d097af3e4de"
 READ_CMDLETS = ("Get-InboundConnector", "Get-TransportRule")
 """Reads that must succeed before the role counts: offered cmdlets alone have been seen to lag behind."""
 ASSIGNED_AT = "assigned_at"
+LOOK_OFTEN_FOR = timedelta(hours=1)
+"""How long after it was asked for an assignment by hand is looked for often; an administrator is likely at it then."""
+OFTEN, SELDOM = timedelta(seconds=15), timedelta(minutes=5)
+"""How long between two looks, at the most."""
 
 
 async def role_assignment(run: Run) -> Outcome:
@@ -29,6 +35,8 @@ async def role_assignment(run: Run) -> Outcome:
     missing = await missing_cmdlets(run)
     if not missing:
         return Done(facts={"assigned": True}, deletes=(sealing.SEALED_ROW,))
+    if run.grant.intent.role_mode is RoleMode.BY_HAND:
+        return _watch_for_person(run, missing)
     if _is_assigned(run):
         return _wait_for_effect(run, missing)
     token = await _token(run)
@@ -78,6 +86,21 @@ async def _assign(run: Run, token: str) -> None:
     roles = run.clients.microsoft.roles(run.grant.tenant_id, token)
     if not await roles.is_assigned(application.object_id, EXCHANGE_ADMINISTRATOR):
         await roles.assign(application.object_id, EXCHANGE_ADMINISTRATOR)
+
+
+def _watch_for_person(run: Run, missing: str) -> Wait:
+    """Wait for what an administrator does in the Microsoft Entra admin center; its effect in Exchange is all that we can see."""
+    begun = run.step.begun_at or run.clock()
+    longest = OFTEN if run.clock() - begun < LOOK_OFTEN_FOR else SELDOM
+    delay = schedule.backoff(run.step.attempts + 1, STEPS[run.step.name].retry_first, longest)
+    return Wait(
+        until=run.clock() + delay,
+        why="Waiting for an administrator to assign the role in the Microsoft Entra admin center; "
+        "Exchange Online notices it after minutes, rarely hours",
+        give_up_at=begun + schedule.PERSON_PATIENCE,
+        then=Failed(problem=problem("role_not_assigned", raw=missing)),
+        who=Actor.TENANT_ADMINISTRATOR,
+    )
 
 
 def _wait_for_effect(run: Run, missing: str, *, deletes: tuple[str, ...] = (), **facts: Any) -> Wait:

@@ -7,9 +7,12 @@ from typing import Any, Protocol
 
 from shared.domain.grant import Facts, Grant, Row, Step
 from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
+from shared.domain.steps import StepName
 from shared.ports import Bindings, Clock, DirectoryStore, Microsoft
 from shared.settings import Settings
 
+PROGRESS_ROWS = "progress|"
+"""How the keys of the rows begin that show people how far running steps are."""
 MAXIMUM_TOLD = 8
 """How many facts a reason names: it is kept with each wait, and a grant's row must stay small."""
 
@@ -18,6 +21,11 @@ def told(facts: Sequence[object]) -> str:
     """Return facts for people in one line: the first few, and how many there are beside."""
     more = [f"and {len(facts) - MAXIMUM_TOLD} more"] if len(facts) > MAXIMUM_TOLD else []
     return "; ".join([*map(str, facts[:MAXIMUM_TOLD]), *more])
+
+
+def progress_row(step: StepName, value: Facts) -> Row:
+    """Return the row that shows people how far a running step is. Steps run side by side: each has its own."""
+    return Row(f"{PROGRESS_ROWS}{step}", value)
 
 
 class Journal(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from shared.domain.steps import StepName
-from shared.workflows.consents import directory_consent, mail_flow_consent
+from shared.workflows.consents import activity_consent, directory_consent, mail_flow_consent
 from shared.workflows.directory_sync import directory_sync
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.policy_activation import policy_activation
@@ -21,5 +21,6 @@ WORKFLOWS: Mapping[StepName, Workflow] = {
     StepName.MAIL_FLOW: mail_flow,
     StepName.VERIFICATION: verification,
     StepName.POLICY_ACTIVATION: policy_activation,
+    StepName.ACTIVITY_CONSENT: activity_consent,
 }
 """One workflow for every step."""
