@@ -347,7 +347,24 @@ class SignIn(Protocol):
         """Return the problem that an error redirect of Microsoft stands for (an AADSTS code in its description)."""
 
     def client_id(self, application: str) -> str:
-        """Return the client id of one of the operator's applications: mail_flow, directory or role_helper."""
+        """Return the client id of one of the operator's applications: mail_flow, directory, role_helper or activity."""
+
+    def roles_page(self) -> str:
+        """Return the address of "Roles and administrators" in the Microsoft Entra admin center of this cloud."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPermission:
+    """One permission that an administrator is asked for: who uses it, what for, and what it would allow beyond that."""
+
+    name: str
+    resource: str
+    """The Microsoft service that it is for, by its name."""
+    consumer: str
+    reason: str
+    risk: str
+    delegated: bool
+    """True where it counts only while the administrator's own sign-in lasts."""
 
 
 class TenantIdentity(Protocol):
@@ -361,6 +378,9 @@ class TenantIdentity(Protocol):
 
     def required_permissions(self, application: str) -> frozenset[str]:
         """Return the application permissions that a consent to the application must have given, from the one catalogue."""
+
+    def asked_permissions(self, application: str) -> tuple[AskedPermission, ...]:
+        """Return what an administrator is asked for by the application, in the order in which people read it."""
 
 
 class Exchange(Protocol):

@@ -91,6 +91,7 @@ class Settings(BaseModel):
     authority_url: HttpsUrl | None = Field(None, description="Sign-in host instead of the cloud's (the simulated tenant's).")
     graph_url: HttpsUrl | None = Field(None, description="Microsoft Graph host instead of the cloud's.")
     exchange_url: HttpsUrl | None = Field(None, description="Exchange Online host instead of the cloud's.")
+    portal_url: HttpsUrl | None = Field(None, description="Microsoft Entra admin center instead of the cloud's; only linked to.")
     ca_file: str | None = Field(None, description="Certificate authority to trust beside the usual ones, PEM file.")
 
     mail_flow_client_id: Guid = Field(description="Client id of the mail-flow application.")

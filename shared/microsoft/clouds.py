@@ -74,6 +74,23 @@ def cloud_of(settings: Settings) -> Cloud:
     )
 
 
+PORTALS: Mapping[str, str] = {
+    "global": "https://entra.microsoft.com",
+    "gcc": "https://entra.microsoft.com",
+    "gcc_high": "https://entra.microsoft.us",
+    "dod": "https://entra.microsoft.us",
+    "china": "https://entra.microsoftonline.cn",
+}
+"""The Microsoft Entra admin center of each cloud; people are sent there, no request of ours is."""
+ROLES_PAGE = "/#view/Microsoft_AAD_IAM/RolesManagementMenuBlade/~/AllRoles"
+"""The page "Roles & admins" of the admin center."""
+
+
+def roles_page(settings: Settings) -> str:
+    """Return the address of the page where an administrator assigns directory roles by hand."""
+    return f"{settings.portal_url or PORTALS[settings.cloud]}{ROLES_PAGE}"
+
+
 Origin = tuple[str, str, int]
 
 

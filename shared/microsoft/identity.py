@@ -12,9 +12,9 @@ import jwt
 
 from shared.domain.problems import problem
 from shared.microsoft import permissions
-from shared.microsoft.clouds import Cloud, Egress
+from shared.microsoft.clouds import Cloud, Egress, roles_page
 from shared.microsoft.permissions import Application
-from shared.ports import ApplicationToken, RefusedError
+from shared.ports import ApplicationToken, AskedPermission, RefusedError
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Tokens:
     def client_id(self, application: str) -> str:
         """Return the registration's client id. Raises ValueError for an application that Grantline does not have."""
         return str(getattr(self._settings, f"{Application(application)}_client_id"))
+
+    def roles_page(self) -> str:
+        """Return where directory roles are assigned by hand."""
+        return roles_page(self._settings)
 
     def client_secret(self, application: str) -> str | None:
         """Return the registration's secret, or None where the managed identity vouches for it."""
@@ -103,6 +107,21 @@ class EntraIdentity:
     def required_permissions(self, application: str) -> frozenset[str]:
         """See ``ports.TenantIdentity``."""
         return permissions.expected(application, self._settings)
+
+    def asked_permissions(self, application: str) -> tuple[AskedPermission, ...]:
+        """See ``ports.TenantIdentity``."""
+        entries = permissions.registered(application, self._settings.mailbox_permission)
+        return tuple(
+            AskedPermission(
+                entry.name,
+                permissions.RESOURCE_NAMES[entry.resource],
+                entry.consumer,
+                entry.reason,
+                entry.risk,
+                entry.delegated,
+            )
+            for entry in entries
+        )
 
 
 def read_token(token: str) -> ApplicationToken:

@@ -37,6 +37,13 @@ class Resource(StrEnum):
     EXCHANGE = "00000002-0000-0ff1-ce00-000000000000"
 
 
+RESOURCE_NAMES: Mapping[Resource, str] = {
+    Resource.GRAPH: "Microsoft Graph",
+    Resource.EXCHANGE: "Office 365 Exchange Online",
+}
+"""What Microsoft calls the services."""
+
+
 @dataclass(frozen=True, slots=True)
 class Permission:
     """One permission of one registration: what an administrator reads before accepting.

@@ -116,6 +116,10 @@ class EntraSignIn:
         """See ``ports.SignIn``."""
         return self._tokens.client_id(application)
 
+    def roles_page(self) -> str:
+        """See ``ports.SignIn``."""
+        return self._tokens.roles_page()
+
     def _metadata_url(self, tenant: str) -> str:
         return f"{self._cloud.authority}/{tenant}/v2.0/.well-known/openid-configuration"
 

@@ -21,7 +21,7 @@ async def dashboard(site: Site, request: Request) -> Reply:
     return page(site, request, "dashboard.html", rows=rows, following=following)
 
 
-async def dismiss(_site: Site, request: Request) -> Reply:
+async def dismiss(_site: Site, _request: Request) -> Reply:
     """Hide the banner about activity data from this browser for a month."""
     cookie = f"{DISMISSED}=yes; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"
     return see_other("/", **{"set-cookie": cookie})

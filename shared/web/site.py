@@ -1,7 +1,7 @@
-"""The front door: every HTTP function comes in here with its view, a coroutine function from a site and a request to a reply.
+"""The front door: every HTTP function comes in with its view, a coroutine function from a site and a request to a reply.
 
-``Site.answer`` wraps all views: who may, where from, the browser's cookie, and every error as a page (or problem details) in plain
-words.
+``Site.answer`` wraps all views: who may, where from, the browser's cookie, and every error as a page, or problem details, in words
+for people.
 """
 
 import logging
