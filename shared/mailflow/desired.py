@@ -6,11 +6,11 @@ The settings follow real-tenants.md 1 to 7, whose sources are the pages of the c
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from shared.domain.grant import Direction, Intent, ScopeKind
+from shared.domain.grant import Direction, Intent, Scope, ScopeKind
 from shared.mailflow.kinds import KINDS, Kind
 from shared.settings import Settings
 
@@ -20,6 +20,8 @@ MAXIMUM_NAME = 64
 """Characters in a rule's name (page of New-TransportRule)."""
 AUTHENTICATED_AS = "X-MS-Exchange-Organization-AuthAs"
 """Exchange's own header on who a message comes from; stripped from outside mail, so that nobody can forge it."""
+_EXAMPLE = "example.com"
+"""Stands for the tenant's domain as long as it is not known (RFC 2606)."""
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -53,10 +55,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class DesiredObject:
-    """One object: ``parameters`` by the names of its New- and Set- cmdlets. ``secrets`` names those that nobody may be shown."""
+    """One object: ``parameters`` by the names of its New- and Set- cmdlets. ``secrets`` names those that nobody may be shown.
+
+    ``purpose`` says in a sentence what it is for, to people.
+    """
 
     kind: Kind
     name: str
+    purpose: str
     parameters: Mapping[str, Any] = field(repr=False)
     routes: bool = False
     secrets: frozenset[str] = frozenset()
@@ -81,6 +87,30 @@ def desired_objects(request: Request) -> tuple[DesiredObject, ...]:
         objects += [_junk_rule(request), _skip_spam_rule(request)]
     objects += [_ROUTING_RULES[direction](request) for direction in reversed(Direction) if direction in both]
     return tuple(_marked(request, item) for item in objects)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedObject:
+    """An object that a grant may make, told before its tenant is known: for which direction and which kinds of scope."""
+
+    kind: Kind
+    name: str
+    purpose: str
+    direction: Direction
+    scopes: frozenset[ScopeKind]
+
+
+def planned_objects(settings: Settings) -> tuple[PlannedObject, ...]:
+    """Return everything that a grant may make in a tenant, whatever its intent, in the order of its creation."""
+    planned: dict[str, PlannedObject] = {}
+    for direction in Direction:
+        for kind in ScopeKind:
+            scope = Scope(kind, domains=(_EXAMPLE,), group=f"group@{_EXAMPLE}")
+            request = Request("grant", Intent((direction,), scope, ""), settings, (AcceptedDomain(_EXAMPLE),), secret="")
+            for item in desired_objects(request):
+                known = planned[item.name].scopes if item.name in planned else frozenset()
+                planned[item.name] = PlannedObject(item.kind, item.name, item.purpose, direction, known | {kind})
+    return tuple(planned.values())
 
 
 def standing(desired: Sequence[DesiredObject]) -> tuple[str, ...]:
@@ -138,7 +168,7 @@ def _marked(request: Request, item: DesiredObject) -> DesiredObject:
         f"{owner_mark(request.grant_id)}{VERSION}]"
     )
     parameters = {**item.parameters, KINDS[item.kind].mark: [text] if item.kind is Kind.DISTRIBUTION_GROUP else text}
-    return DesiredObject(item.kind, item.name, parameters, item.routes, item.secrets)
+    return replace(item, parameters=parameters)
 
 
 def _routing_connector(request: Request, direction: Direction) -> DesiredObject:
@@ -154,7 +184,8 @@ def _routing_connector(request: Request, direction: Direction) -> DesiredObject:
         "TlsDomain": hosts[direction],
         "CloudServicesMailEnabled": False,
     }
-    return DesiredObject(Kind.OUTBOUND_CONNECTOR, _name(request, direction, "Routing Connector"), parameters)
+    purpose = f"Takes {direction} messages to the scanner; only the routing rule uses it."
+    return DesiredObject(Kind.OUTBOUND_CONNECTOR, _name(request, direction, "Routing Connector"), purpose, parameters)
 
 
 def _return_connector(request: Request, direction: Direction) -> DesiredObject:
@@ -178,7 +209,8 @@ def _return_connector(request: Request, direction: Direction) -> DesiredObject:
         "TlsSenderCertificateName": certificate_name(request),
     }
     parameters = {**shared, **(inbound if direction is Direction.INBOUND else outbound)}
-    return DesiredObject(Kind.INBOUND_CONNECTOR, _name(request, direction, "Return Connector"), parameters)
+    purpose = f"Takes {direction} messages back from the scanner."
+    return DesiredObject(Kind.INBOUND_CONNECTOR, _name(request, direction, "Return Connector"), purpose, parameters)
 
 
 def _scope_group(request: Request, direction: Direction) -> DesiredObject:
@@ -194,7 +226,8 @@ def _scope_group(request: Request, direction: Direction) -> DesiredObject:
         "RequireSenderAuthenticationEnabled": True,
         "HiddenFromAddressListsEnabled": True,
     }
-    return DesiredObject(Kind.DISTRIBUTION_GROUP, name, parameters)
+    purpose = f"Names those whose {direction} messages are scanned: it contains the chosen group, which stays as it is."
+    return DesiredObject(Kind.DISTRIBUTION_GROUP, name, purpose, parameters)
 
 
 def _alias(request: Request, direction: Direction) -> str:
@@ -221,7 +254,8 @@ def _routing_rule(request: Request, direction: Direction, conditions: Mapping[st
         "Mode": "Enforce",
         "Enabled": request.routing is Routing.ON,
     }
-    return DesiredObject(Kind.TRANSPORT_RULE, _name(request, direction, what), parameters, routes=True)
+    purpose = f"Sends {direction} messages to the scanner, once. It stays switched off until everything has been verified."
+    return DesiredObject(Kind.TRANSPORT_RULE, _name(request, direction, what), purpose, parameters, routes=True)
 
 
 def _inbound_rule(request: Request) -> DesiredObject:
@@ -248,7 +282,7 @@ def _outbound_rule(request: Request) -> DesiredObject:
 _ROUTING_RULES = {Direction.INBOUND: _inbound_rule, Direction.OUTBOUND: _outbound_rule}
 
 
-def _verdict_rule(request: Request, what: str, verdict: str, confidence: int) -> DesiredObject:
+def _verdict_rule(request: Request, what: str, verdict: str, confidence: int, purpose: str) -> DesiredObject:
     """A rule that believes the scanner's verdict: it takes the scanner's address and the grant's secret, both as conditions.
 
     The header is removed, so that the secret does not reach a mailbox.
@@ -265,12 +299,13 @@ def _verdict_rule(request: Request, what: str, verdict: str, confidence: int) ->
         "Enabled": True,
     }
     name = _name(request, Direction.INBOUND, what)
-    return DesiredObject(Kind.TRANSPORT_RULE, name, parameters, secrets=frozenset({"HeaderContainsWords"}))
+    return DesiredObject(Kind.TRANSPORT_RULE, name, purpose, parameters, secrets=frozenset({"HeaderContainsWords"}))
 
 
 def _skip_spam_rule(request: Request) -> DesiredObject:
-    return _verdict_rule(request, "Skip Spam Filter Rule", "Clean", -1)
+    purpose = "Spares messages that the scanner found clean a second spam filtering."
+    return _verdict_rule(request, "Skip Spam Filter Rule", "Clean", -1, purpose)
 
 
 def _junk_rule(request: Request) -> DesiredObject:
-    return _verdict_rule(request, "Move to Junk Rule", "Junk", 6)
+    return _verdict_rule(request, "Move to Junk Rule", "Junk", 6, "Moves messages that the scanner took for junk to Junk Email.")
