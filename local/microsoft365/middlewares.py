@@ -27,14 +27,17 @@ from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 _CONTROL = "/_control"
 _GRAPH = "/v1.0/"
 _EXCHANGE = "/adminapi/"
+_PORTAL = "/portal/"
 _FAULT = web.RequestKey("fault", Fault)
 _DROPPED = web.RequestKey("dropped", bool)
 
 
 def api_of(path: str) -> str:
-    """Which of the three services a path belongs to."""
+    """Which of the four services a path belongs to."""
     if path.startswith(_GRAPH):
         return "graph"
+    if path == "/" or path.startswith(_PORTAL):
+        return "portal"
     return "exchange" if path.lower().startswith(_EXCHANGE) else "identity"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from local.microsoft365.graph.roles import assignment_id
 from local.microsoft365.model import Role
+from local.microsoft365.role_assignments import assignment_id
 from tests.microsoft365.served import NOW, Served, add_principal, serve
 
 READ_USERS = "User.Read.All"

@@ -6,30 +6,19 @@ as Microsoft does. Tenants with the licence come with the work on PIM.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from local.microsoft365.graph.collections import entity, list_page, page, scan_list, selection
 from local.microsoft365.graph.context import Answer, Context
 from local.microsoft365.graph.errors import bad_request, malformed, not_found, premium_licence_required, unsupported_query
 from local.microsoft365.graph.shapes import ROLE_ASSIGNMENT, ROLE_DEFINITION, SERVICE_PRINCIPAL, USER, row
 from local.microsoft365.model import ROLE_NAMES, Role, RoleAssignment
+from local.microsoft365.role_assignments import AlreadyAssignedError, UnknownPrincipalError, assign, take_back
 
 ASSIGNMENTS = "roleManagement/directory/roleAssignments"
 DEFINITIONS = "roleManagement/directory/roleDefinitions"
 _CONFLICT = "A conflicting object with one or more of the specified property values is present in the directory."
-
-
-def assignment_id(role_id: str, principal_id: str) -> str:
-    """Return the id of a tenant-wide assignment: both GUIDs' bytes in base64 for URLs, and `-1`.
-
-    Read off the ids in the examples of learn.microsoft.com/graph/api/rbacapplication-list-roleassignments.
-    """
-    content = UUID(role_id).bytes_le + UUID(principal_id).bytes_le
-    return f"{base64.urlsafe_b64encode(content).decode().rstrip('=')}-1"
 
 
 def _definition(role: Role) -> dict[str, Any]:
@@ -117,14 +106,6 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _check_principal(context: Context, principal_id: str) -> None:
-    """Raise GraphError (404) unless the principal is there and has spread."""
-    principal = context.tenant.service_principals.get(principal_id)
-    spread = principal is not None and principal.visible_at <= context.now
-    if not spread and principal_id not in context.tenant.groups and context.tenant.users.get(principal_id) is None:
-        raise not_found(principal_id)
-
-
 def create_assignment(context: Context) -> Answer:
     """POST roleAssignments (learn.microsoft.com/graph/api/rbacapplication-post-roleassignments).
 
@@ -143,21 +124,19 @@ def create_assignment(context: Context) -> Answer:
         )
     if role_id not in set(Role):
         raise not_found(role_id)
-    _check_principal(context, principal_id)
-    held = {(item.role_definition_id, item.principal_id) for item in context.tenant.role_assignments.values()}
-    if (role_id, principal_id) in held:
-        raise bad_request(_CONFLICT)
-    identifier = assignment_id(role_id, principal_id)
-    spread = context.now + timedelta(seconds=context.settings.role_delay)
-    assignment = RoleAssignment(identifier, role_id, principal_id, context.now, spread)
-    context.tenant.role_assignments[identifier] = assignment
+    try:
+        assignment = assign(context.tenant, Role(role_id), principal_id, context.now, context.settings.role_delay)
+    except UnknownPrincipalError:
+        raise not_found(principal_id) from None
+    except AlreadyAssignedError:
+        raise bad_request(_CONFLICT) from None
     document = {"@odata.context": context.metadata(f"{ASSIGNMENTS}/$entity")}
     return Answer(201, document | row(ROLE_ASSIGNMENT.columns((), None), assignment))
 
 
 def delete_assignment(context: Context) -> Answer:
     """DELETE roleAssignments/{id}: 204; raises GraphError (404) when there is none."""
-    del context.tenant.role_assignments[_assignment(context).id]
+    take_back(context.tenant, _assignment(context).id)
     return Answer(204)
 
 

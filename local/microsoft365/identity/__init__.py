@@ -14,10 +14,15 @@ from local.microsoft365.identity.token import TokenEndpoint
 from local.microsoft365.simulation import Simulation
 
 
-def routes(simulation: Simulation) -> list[web.RouteDef]:
-    """The routes of the identity platform."""
+def new_browser(simulation: Simulation) -> Browser:
+    """Return the pages and sessions that the identity platform shares with the portal; a reset forgets who is signed in."""
     browser = Browser(simulation, Sessions(), Codes())
     simulation.on_reset.extend((browser.sessions.clear, browser.codes.clear))
+    return browser
+
+
+def routes(browser: Browser) -> list[web.RouteDef]:
+    """The routes of the identity platform."""
     pages: dict[str, Handler] = {
         "/{tenant}/oauth2/v2.0/authorize": AuthorizeEndpoint(browser).answer,
         "/{tenant}/adminconsent": AdminConsentEndpoint(browser, 1).answer,
@@ -31,8 +36,8 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
         return browser.page(visit, "signed_out.html")
 
     return [
-        *metadata.routes(simulation),
+        *metadata.routes(browser.simulation),
         *(web.route(method, path, handler) for path, handler in pages.items() for method in ("GET", "POST")),
-        web.post("/{tenant}/oauth2/v2.0/token", TokenEndpoint(simulation, browser.codes).answer),
+        web.post("/{tenant}/oauth2/v2.0/token", TokenEndpoint(browser.simulation, browser.codes).answer),
         web.get("/{tenant}/oauth2/v2.0/logout", sign_out),
     ]
