@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Actor(StrEnum):
@@ -64,9 +65,13 @@ class GrantlineError(Exception):
 
 @dataclass
 class ProblemError(GrantlineError):
-    """An error that already knows the problem that a person is to see."""
+    """An error that already knows the problem that a person is to see.
+
+    ``more`` are JSON values about the case at hand for programs: members that extend RFC 9457's problem details.
+    """
 
     problem: Problem = field(default_factory=lambda: problem("unexpected"))
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 CATALOGUE: dict[str, ProblemKind] = {
@@ -231,6 +236,16 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Nothing was changed. Open the page again and send the form once more.",
         Actor.OPERATOR,
     ),
+    "request_unreadable": ProblemKind(
+        "The request can't be taken as it is.",
+        "Nothing was changed. Correct what the errors name, and send it again.",
+        Actor.OPERATOR,
+    ),
+    "body_too_large": ProblemKind(
+        "The body is larger than any that can be meant.",
+        "Nothing was changed. Send less than 64 KiB.",
+        Actor.OPERATOR,
+    ),
     "command_reused": ProblemKind(
         "This command id, or idempotency key, was used for another command before.",
         "What was done then stands, and nothing else was changed. Send the command with an id of its own.",
@@ -244,6 +259,11 @@ CATALOGUE: dict[str, ProblemKind] = {
     "not_allowed": ProblemKind(
         "This page is for signed-in operators of the console.",
         "Sign in to the console with an account that has a role there.",
+        Actor.OPERATOR,
+    ),
+    "sign_in_needed": ProblemKind(
+        "This is for people and programs that are signed in to the console.",
+        "Send an access token for the console's registration in Microsoft Entra ID, of an account that has a role there.",
         Actor.OPERATOR,
     ),
     "tenant_unknown": ProblemKind(

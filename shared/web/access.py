@@ -62,14 +62,23 @@ AUDIENCES: Mapping[str, Audience] = {
     "consent_begin": DOERS,
     "consent_signed_in": ANYONE,
     "consent_consented": ANYONE,
+    "api_accounts": VIEWERS,
+    "api_service_accounts": VIEWERS,
+    "api_summary": VIEWERS,
+    "api_start": OPERATORS,
     "api_grant": WATCHERS,
     "api_receipt": WATCHERS,
+    "api_events": WATCHERS,
+    "api_grant_command": DOERS,
+    "api_openapi": ANYONE,
     "healthz": ANYONE,
 }
 """The audience of every HTTP function, by its name."""
 
 DEVELOPER = Visitor("developer on this machine", Role.ADMINISTRATOR)
 NOBODY = Visitor()
+CHALLENGE = "Bearer"
+"""What a program that is not signed in is told to bring (RFC 6750, section 3: without an error, for it brought nothing)."""
 ROLE_CLAIMS = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
 """The types under which App Service hands on Entra's ``roles`` claim, before and after its mapping of claims."""
 
@@ -119,6 +128,16 @@ def is_from_here(request: Request, settings: Settings) -> bool:
         return origin in ("", settings.public_url)
     token = request.form().get("csrf", [""])[-1]
     return origin == settings.public_url and hmac.compare_digest(token.encode(), form_token(request.browser, settings).encode())
+
+
+def is_unknown(route: str, request: Request, settings: Settings) -> bool:
+    """Tell whether a refused request has shown no sign-in at all, so that one would help: 401 then, and 403 otherwise.
+
+    A reply 401 names a way to sign in (RFC 9110, 15.5.2). There is one for programs: App Service Authentication takes an access
+    token as ``Authorization: Bearer`` (RFC 6750), and hands on whom it found.
+    """
+    is_signed_in = settings.sign_in_on and bool(request.headers.get("x-ms-client-principal"))
+    return route in AUDIENCES and not is_signed_in
 
 
 def form_token(browser: str, settings: Settings) -> str:

@@ -17,7 +17,7 @@ from shared.commands import Commands
 from shared.consent.state import BROWSER_COOKIE, new_secret
 from shared.domain.problems import GrantlineError, Problem, ProblemError, problem
 from shared.ports import Accounts, GrantStore, Microsoft, Stored
-from shared.settings import Settings
+from shared.settings import GUID, Settings
 from shared.web import access, views
 from shared.web.http import SECURITY_HEADERS, Reply, Request, as_json
 from shared.web.redirects import ConsentFlow
@@ -28,15 +28,18 @@ LOG = logging.getLogger(__name__)
 CONSOLE = Path(__file__).parents[2] / "console"
 STATUS = {
     "grant_unknown": 404,
+    "sign_in_needed": 401,
     "not_allowed": 403,
     "form_expired": 403,
     "account_has_grant": 409,
+    "body_too_large": 413,
     "command_reused": 422,
     "unexpected": 500,
     "kept_failing": 503,
 }
 """The HTTP status of a problem's page; of every other one it is 400."""
 HTML = "text/html"
+PROBLEM_JSON = "application/problem+json"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 """What ``new_secret`` makes; another cookie is none of ours."""
 
@@ -61,7 +64,7 @@ class Site:
             await self._admit(route, request)
             reply = await view(self, request)
         except ProblemError as error:
-            reply = self._problem(request, error.problem)
+            reply = self._problem(request, error.problem, error.more)
         except Exception as error:  # noqa: BLE001 - a person is told in words, never by an empty page
             LOG.error("%s: %s", route, telemetry.describe(error))  # noqa: TRY400 - a trace may hold secrets
             code = "kept_failing" if isinstance(error, GrantlineError) else "unexpected"
@@ -72,20 +75,24 @@ class Site:
     async def _admit(self, route: str, request: Request) -> None:
         """Raise ProblemError unless the route is open to the visitor, and a change comes from a page of ours."""
         if not access.may(route, request.visitor):
-            raise ProblemError(problem=problem("not_allowed"))
+            is_unknown = request.is_api and access.is_unknown(route, request, self.settings)
+            raise ProblemError(problem=problem("sign_in_needed" if is_unknown else "not_allowed"))
         if not access.is_from_here(request, self.settings):
             raise ProblemError(problem=problem("form_expired"))
 
-    def _problem(self, request: Request, found: Problem) -> Reply:
+    def _problem(self, request: Request, found: Problem, more: views.View | None = None) -> Reply:
         status = STATUS.get(found.code, 400)
         if request.is_api:
-            details = views.problem_details(found, status)
-            return as_json(details, status=status, content_type="application/problem+json")
+            details = views.problem_details(found, status, more or {})
+            challenge = {"www-authenticate": access.CHALLENGE} if status == 401 else {}
+            return as_json(details, status=status, content_type=PROBLEM_JSON, **challenge)
         return page(self, request, "problem.html", status=status, problem=views.problem_view(found))
 
     async def load(self, request: Request) -> Stored:
         """Return the grant that the route names. Raises ProblemError when there is none."""
-        stored = await self.grants.load(request.route["grant_id"])
+        grant_id = request.route["grant_id"]
+        # Not every text is a key of a table: nothing is looked for but what a grant may be called.
+        stored = await self.grants.load(grant_id) if GUID.fullmatch(grant_id) else None
         if stored is None:
             raise ProblemError(problem=problem("grant_unknown"))
         return stored

@@ -6,8 +6,9 @@ from typing import Any
 
 from shared.domain import schedule
 from shared.domain.grant import SUCCESS_MESSAGE, Facts, Grant, GrantState, Step
-from shared.domain.problems import Problem
+from shared.domain.problems import CATALOGUE, Problem
 from shared.domain.steps import STEPS, StepName, StepState
+from shared.ports import AccountRow
 
 View = dict[str, Any]
 
@@ -114,16 +115,42 @@ def service_account(grant: Grant) -> View:
     }
 
 
-def problem_details(found: Problem, status: int) -> View:
-    """Return a problem as RFC 9457 problem details."""
+def problem_details(found: Problem, status: int, more: View) -> View:
+    """Return a problem as RFC 9457 problem details, with what more there is to say of the case."""
     return {
         "type": f"/problems/{found.code}",
-        "title": found.cause,
+        "title": CATALOGUE[found.code].cause,
         "status": status,
         "detail": found.fix,
         "code": found.code,
         "who": found.who,
+        **more,
     }
+
+
+def account(row: AccountRow) -> View:
+    """Return a line of the lists of accounts."""
+    return {
+        "account_id": row.account_id,
+        "account_name": row.account_name,
+        "grant_id": row.grant_id,
+        "state": row.state,
+        "directions": list(row.directions),
+        "tenant_id": row.tenant_id,
+        "tenant_name": row.tenant_name,
+        "users_synced": row.users_synced,
+        "last_sync": _moment(row.last_sync),
+        "next_clock": _moment(row.next_clock),
+        "created_by": row.created_by,
+        "is_service_account": row.is_service_account,
+        "asks_activity": row.asks_activity,
+    }
+
+
+def summary(counted: tuple[Mapping[str, int], datetime] | None) -> View:
+    """Return how many accounts are in each state, and when they were counted; null before the first time."""
+    counts, at = counted or ({}, None)
+    return {"counted_at": _moment(at), "accounts": dict(counts)}
 
 
 def _step_receipt(step: Step) -> View:
