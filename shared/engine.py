@@ -63,14 +63,17 @@ class Engine:
         await self._tell(decision)
         return decision.grant
 
-    async def commit(self, grant_id: str, change: Change) -> Grant | None:
+    async def commit(self, grant_id: str, change: Change, *, unless: str = "") -> Grant | None:
         """Carry out a transition and send its nudges and events; return the grant as saved, None when there was nothing to do.
 
+        ``unless`` is the key of a row that only transitions write: where it is there, there is nothing to do. It is looked for
+        after each load, so a rival that writes it in between changes the grant's ETag, and one of the two finds it.
         Raises ConflictError when rivals kept changing the grant: the caller's message or click comes again.
         """
         for _ in range(COMMIT_ATTEMPTS):
             stored = await self.grants.load(grant_id)
-            decision = change(stored.grant, self.clock()) if stored else None
+            is_done = bool(unless) and await self.grants.row(grant_id, unless) is not None
+            decision = change(stored.grant, self.clock()) if stored and not is_done else None
             if stored is None or decision is None:
                 return None
             decision = await self._write_ahead(decision)
@@ -205,6 +208,7 @@ class Engine:
 def account_row(grant: Grant) -> AccountRow:
     """Return the grant's line in the console's list."""
     sync = grant.steps[StepName.DIRECTORY_SYNC]
+    is_service_account = grant.steps[StepName.POLICY_ACTIVATION].finished_at is not None
     return AccountRow(
         account_id=grant.account_id,
         account_name=grant.account_name,
@@ -214,4 +218,9 @@ def account_row(grant: Grant) -> AccountRow:
         users_synced=sync.facts.get("users"),
         last_sync=sync.finished_at,
         next_clock=grant.earliest_clock,
+        tenant_id=grant.tenant_id,
+        tenant_name=sync.facts.get("tenant_name", ""),
+        created_by=grant.created_by,
+        is_service_account=is_service_account,
+        seq=grant.seq,
     )

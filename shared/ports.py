@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from shared.domain.grant import Event, Facts, Grant, Nudge, Row
+from shared.domain.grant import Event, Facts, Grant, GrantState, Nudge, Row
 from shared.domain.problems import GrantlineError, Problem, ProblemError
 
 Clock = Callable[[], datetime]
@@ -100,8 +100,8 @@ class GrantStore(Protocol):
     async def insert(self, grant_id: str, row: Row) -> bool:
         """Insert one row; return False, and change nothing, when it exists already."""
 
-    async def events(self, grant_id: str, after: int = 0) -> list[Event]:
-        """Return the grant's events with a sequence number above ``after``, in order."""
+    async def events(self, grant_id: str, after: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the grant's events with a sequence number above ``after``, in order, at most ``limit``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +200,19 @@ class Bindings(Protocol):
         """Name the account's live grant, unless it has another than ``instead_of``; return the id of the one that stands."""
 
 
+NOT_GRANTED = "not_granted"
+"""The state, in the console's lists, of an account that has no grant."""
+ACCOUNT_STATES: tuple[str, ...] = (*GrantState, NOT_GRANTED)
+"""Every state that an account can have in the console's lists."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One row of the console's list: a projection, never the truth."""
+    """One row of the console's lists: a projection, never the truth.
+
+    ``seq`` is the sequence number of the grant that the row was made from. ``is_service_account``: the grant was completed once.
+    ``asks_activity``: the account could still grant the permission to read activity data.
+    """
 
     account_id: str
     account_name: str
@@ -212,19 +222,53 @@ class AccountRow:
     users_synced: int | None
     last_sync: datetime | None
     next_clock: datetime | None
+    tenant_id: str = ""
+    tenant_name: str = ""
+    created_by: str = ""
+    is_service_account: bool = False
+    asks_activity: bool = False
+    seq: int = 0
+
+    def is_older_than(self, other: "AccountRow") -> bool:
+        """Tell whether ``other``, of the same account, says something newer.
+
+        Rows of one grant are told apart by ``seq``; of two with the same, neither is older. A row without a grant is older than
+        every one with a grant. Grants of one account follow each other, so of rows of two grants neither is older: the later one
+        to be written stands.
+        """
+        if self.grant_id == other.grant_id:
+            return self.seq < other.seq
+        return not self.grant_id
 
 
 class Accounts(Protocol):
-    """The ``accounts`` table, for the console's lists."""
+    """The ``accounts`` table, for the console's lists: all accounts, those in one state, the service accounts, each by name."""
 
     async def put(self, row: AccountRow) -> None:
-        """Write the account's row, under all and under its state; take it from under the state that it had before."""
+        """Put the account into the lists that it belongs to and take it from all others; nothing when a newer row is known.
 
-    async def page(self, count: int = 50, after: str = "", state: str = "") -> tuple[list[AccountRow], str]:
-        """Return the next ``count`` rows by name, and the token of the following page ("" at the end).
-
-        ``state`` narrows the list to the accounts in that state.
+        Repeating it is no error, and finishes what was left halfway. Raises ConflictError when rivals keep changing the account.
         """
+
+    async def page(
+        self, count: int = 50, after: str = "", *, state: str = "", name: str = "", service_accounts: bool = False
+    ) -> tuple[list[AccountRow], str]:
+        """Return the next ``count`` rows (at most 999) by name, and the token of the following page ("" at the end).
+
+        ``state`` narrows the list to the accounts in that state, ``service_accounts`` to service accounts (of any state, so not
+        both), ``name`` to those whose name begins with it, whatever the letter case. A page costs one request; where ``name`` is
+        longer than what sorts the list, it may be shorter than ``count`` and yet have a following one. The token says nothing to
+        people; one that can't be read, or that points outside of the list, begins anew.
+        """
+
+    async def count(self) -> Mapping[str, int]:
+        """Return how many accounts are in each of ``ACCOUNT_STATES``: reads every key, so it is for a timer."""
+
+    async def keep_counts(self, counts: Mapping[str, int], at: datetime) -> None:
+        """Keep what was counted at ``at``; last one wins."""
+
+    async def counts(self) -> tuple[Mapping[str, int], datetime] | None:
+        """Return what was counted last, and when; None when nothing was counted yet. It costs one request for one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +485,9 @@ class Directory(Protocol):
 
     async def domains(self) -> tuple[Domain, ...]:
         """Return all domains, of all pages."""
+
+    async def user_count(self) -> int:
+        """Return about how many users there are: Microsoft counts in an index that lags behind."""
 
     async def users(self, next_link: str = "") -> Page[User]:
         """Return a page of up to 999 users: the first, or the one at ``next_link`` as Microsoft gave it."""

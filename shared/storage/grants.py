@@ -64,9 +64,9 @@ class TableGrantStore:
         """Insert one row; return False, and change nothing, when it exists already."""
         return await self._table.insert(_row_entity(grant_id, row))
 
-    async def events(self, grant_id: str, after: int = 0) -> list[Event]:
-        """Return the grant's events with a sequence number above ``after``, in order."""
-        found = await self._table.between(grant_id, event_row(after + 1), keys.after_prefix(EVENT_ROWS))
+    async def events(self, grant_id: str, after: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the grant's events with a sequence number above ``after``, in order, at most ``limit``."""
+        found = await self._table.between(grant_id, event_row(after + 1), keys.after_prefix(EVENT_ROWS), limit)
         return [EVENT.read(one.columns) for one in found]
 
     async def _others(self, change: Change) -> Iterable[Operation]:

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 _FORBIDDEN = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 MINUTE = "%Y%m%dT%H%MZ"
 """How a due row's key writes its minute: keys sort as time does."""
+_FOLLOWING = {"\ud7ff": "\U00010000", "\U0010ffff": "\ue000"}
+"""What follows a character in UTF-16 (RFC 2781), where not the next number does: those beyond U+FFFF are pairs of surrogates."""
 
 
 def encode(name: str) -> str:
@@ -25,9 +27,18 @@ def decode(key: str) -> str:
     return unquote(key)
 
 
+def order(key: str) -> bytes:
+    """Return what sorts keys as Table storage does: by UTF-16 units, so that an emoji comes before U+FFFF."""
+    return key.encode("utf-16-be", "surrogatepass")
+
+
 def after_prefix(prefix: str) -> str:
-    """Return the least key above every key that begins with ``prefix``."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    """Return the least key above every key that begins with ``prefix``, in the order of ``order``; "" when there is none."""
+    rest = prefix.rstrip("\uffff")
+    if not rest:
+        return ""
+    following = _FOLLOWING.get(rest[-1]) or chr(ord(rest[-1]) + 1)
+    return rest[:-1] + following
 
 
 def minute(at: datetime) -> str:

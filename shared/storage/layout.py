@@ -39,6 +39,8 @@ TABLES = (
             RowLayout(
                 "{grant id}", "sealed|role_assignment", VALUE, "the administrator's sealed sign-in, deleted by the outcome"
             ),
+            RowLayout("{grant id}", "onboarding", VALUE, "the newest onboarding link: id, expiry, sender; no token"),
+            RowLayout("{grant id}", "link_used|{link id}", VALUE, "which browser used the link, hashed; written once"),
             RowLayout("{grant id}", "snapshot|{object}|{property}", VALUE, "a former value in the tenant; insert-only"),
             RowLayout("{grant id}", "change|{object}", VALUE, "what the last change of the object in the tenant came to"),
             RowLayout("{grant id}", "sync|{collection}", VALUE, "where a sync goes on"),
@@ -64,6 +66,11 @@ TABLES = (
         (
             RowLayout("all", "{casefolded name}|{account id}", ACCOUNT.names, "every account"),
             RowLayout("state|{state}", "{casefolded name}|{account id}", ACCOUNT.names, "the accounts in one state"),
+            RowLayout(
+                "service-account", "{casefolded name}|{account id}", ACCOUNT.names, "the accounts of grants once completed"
+            ),
+            RowLayout("account|{account id}", "current", ACCOUNT.names, "the account's newest row, which its lists follow"),
+            RowLayout("counts", "current", VALUE, "how many accounts are in each state, and when a timer counted them"),
         ),
     ),
     TableLayout(

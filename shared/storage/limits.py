@@ -12,6 +12,8 @@ TRANSACTION_BYTES = 4 * 1024 * 1024
 """How large the body of one may be."""
 OPERATION_OVERHEAD = 1024
 """Room in that body for the headers and the address of one operation."""
+KEY_BYTES = 1024
+"""How long a partition key or a row key may be, in UTF-16."""
 PROPERTY_CHARACTERS = 30_000
 """How much of a text we put into one property: 64 KiB of UTF-16 at the most, 32,768 characters of ASCII."""
 

@@ -86,8 +86,9 @@ class Table:
         return True
 
     async def between(self, partition: str, low: str, high: str, limit: int | None = None) -> list[Found]:
-        """Return the rows with ``low`` <= key < ``high`` (both encoded), in key order, at most ``limit``."""
-        query = "PartitionKey eq @partition and RowKey ge @low and RowKey lt @high"
+        """Return the rows with ``low`` <= key < ``high`` (both encoded), in key order, at most ``limit``; "" is no bound."""
+        bounds = {"RowKey ge @low": low, "RowKey lt @high": high}
+        query = " and ".join(["PartitionKey eq @partition", *(bound for bound, key in bounds.items() if key)])
         parameters = {"partition": keys.encode(partition), "low": low, "high": high}
         return await self.query(query, parameters, limit=limit)
 
@@ -122,6 +123,16 @@ class Table:
         """Delete a row; an absent one is no error."""
         with translated():
             await self._client.delete_entity(keys.encode(partition), keys.encode(row))
+
+    async def remove(self, found: Found) -> bool:
+        """Delete a row if it is as it was found, or gone; return False when it is not."""
+        keys_of_it = (keys.encode(found.partition), keys.encode(found.row))
+        try:
+            with translated():
+                await self._client.delete_entity(*keys_of_it, etag=found.etag, match_condition=MatchConditions.IfNotModified)
+        except ConflictError:
+            return False
+        return True
 
     async def write(self, row: Columns, found: Found | None) -> bool:
         """Write a row in the place of the one that was found, or of none; return False when that is not what is there now.

@@ -8,7 +8,9 @@ done; or raise after, so that all is done and the answer is lost. Between its tw
 import heapq
 import json
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -19,6 +21,7 @@ from shared.domain.grant import Event, Facts, Grant, Nudge, Row
 from shared.domain.steps import STEPS
 from shared.messages import cloud_event, encode_nudge
 from shared.ports import (
+    ACCOUNT_STATES,
     AccountRow,
     Binding,
     Change,
@@ -32,7 +35,7 @@ from shared.ports import (
     User,
 )
 from shared.storage import Storage
-from shared.storage.keys import encode
+from shared.storage.keys import encode, order
 from shared.storage.limits import TRANSACTION_ROWS, TooLargeError
 
 Gate = Callable[[str], Awaitable[None]]
@@ -78,6 +81,8 @@ class World:
     tenants: dict[str, Binding] = field(default_factory=dict)
     live: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, AccountRow] = field(default_factory=dict)
+    """The newest row of each account, by the account's id."""
+    counts: tuple[Mapping[str, int], datetime] | None = None
     current: dict[str, DirectoryState] = field(default_factory=dict)
     users: dict[tuple[str, int], dict[str, User]] = field(default_factory=dict)
     """Users by address, of each tenant and generation."""
@@ -167,10 +172,10 @@ class MemoryGrants(Part):
         return is_new
 
     @gated("grants.events")
-    async def events(self, grant_id: str, after: int = 0) -> list[Event]:
-        """Return the events above ``after``, in order."""
+    async def events(self, grant_id: str, after: int = 0, *, limit: int | None = None) -> list[Event]:
+        """Return the events above ``after``, in order, at most ``limit``."""
         events = self._partition(grant_id).events
-        return [events[seq] for seq in sorted(events) if seq > after]
+        return [events[seq] for seq in sorted(events) if seq > after][:limit]
 
     def _partition(self, grant_id: str) -> Partition:
         return self.world.grants.setdefault(grant_id, Partition())
@@ -296,14 +301,42 @@ class MemoryAccounts(Part):
 
     @gated("accounts.put")
     async def put(self, row: AccountRow) -> None:
-        """Write the account's row."""
-        self.world.accounts[encode(f"{row.account_name.casefold()}|{row.account_id}")] = row
+        """Write the account's row, unless a newer one is there."""
+        standing = self.world.accounts.get(row.account_id)
+        if not (standing and row.is_older_than(standing)):
+            self.world.accounts[row.account_id] = row
 
     @gated("accounts.page")
-    async def page(self, count: int = 50, after: str = "", state: str = "") -> tuple[list[AccountRow], str]:
+    async def page(
+        self, count: int = 50, after: str = "", *, state: str = "", name: str = "", service_accounts: bool = False
+    ) -> tuple[list[AccountRow], str]:
         """Return the next rows by name, and the token of the following page."""
-        found = sorted(key for key, row in self.world.accounts.items() if key >= after and state in ("", row.state))
-        return [self.world.accounts[key] for key in found[:count]], found[count] if len(found) > count else ""
+        listed = {
+            account_key(row): row
+            for row in self.world.accounts.values()
+            if row.account_name.casefold().startswith(name.casefold())
+            and (row.is_service_account if service_accounts else state in ("", row.state))
+        }
+        names = sorted(listed, key=order)
+        begin = bisect_left(names, order(after), key=order)
+        following = names[begin + count : begin + count + 1]
+        return [listed[key] for key in names[begin : begin + count]], "".join(following)
+
+    @gated("accounts.count")
+    async def count(self) -> Mapping[str, int]:
+        """Return how many accounts are in each state."""
+        found = Counter(row.state for row in self.world.accounts.values())
+        return {state: found[state] for state in ACCOUNT_STATES}
+
+    @gated("accounts.keep_counts")
+    async def keep_counts(self, counts: Mapping[str, int], at: datetime) -> None:
+        """Keep what was counted."""
+        self.world.counts = (dict(counts), at)
+
+    @gated("accounts.counts")
+    async def counts(self) -> tuple[Mapping[str, int], datetime] | None:
+        """Return what was counted last, and when."""
+        return self.world.counts
 
 
 class MemoryDirectory(Part):
@@ -337,6 +370,11 @@ class MemoryDirectory(Part):
         state = self.world.current.get(tenant_id)
         by_address = self.world.users.get((tenant_id, state.generation), {}) if state else {}
         return by_address.get(address.casefold())
+
+
+def account_key(row: AccountRow) -> str:
+    """Return what sorts an account among others: the beginning of its name, then its id."""
+    return encode(f"{row.account_name.casefold()[:64]}|{row.account_id}")
 
 
 def open_memory(world: World) -> Storage:
