@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-kill test-faults lint bench requirements docs clean
+.PHONY: help setup browser run demo test test-kill test-faults lint bench requirements screenshots docs clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(VENV)/.installed local/azurite/node_modules/.installed ## Install what the other commands need (they do it by themselves)
+setup: $(VENV)/.installed local/azurite/node_modules/.installed tests/browser/node_modules/.installed ## Install what the other commands need (they do it by themselves)
 
 $(VENV)/.installed: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -20,10 +20,14 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
 	@touch $@
 
-local/azurite/node_modules/.installed: local/azurite/package-lock.json
+# Azurite, and axe-core for the browser tests.
+%/node_modules/.installed: %/package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for Azurite: https://nodejs.org" >&2; exit 1; }
-	@npm ci --prefix local/azurite --no-audit --no-fund --loglevel=error
+	@npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@
+
+browser: $(VENV)/.installed ## Find or install what the browser tests need (they are skipped without it)
+	@$(BIN)/python -m tools.browsers
 
 run: setup ## Start everything and print the console's address; Ctrl-C ends it
 	@$(BIN)/python -m local up $(ARGS)
@@ -31,7 +35,7 @@ run: setup ## Start everything and print the console's address; Ctrl-C ends it
 demo: setup ## Grant a simulated tenant's access without hands and print the receipt
 	@$(BIN)/python -m local demo $(ARGS)
 
-test: setup ## Run all tests
+test: setup browser ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-kill: setup ## Kill the functions host in three steps and let the sweep finish (about 4 minutes)
@@ -53,8 +57,11 @@ requirements: setup ## Compile the pinned requirements from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(BIN)/uv pip compile -q --python-version 3.13 --no-header requirements-worker.in -o requirements-worker.txt
 
+screenshots: setup browser ## Take the pictures of the README
+	@$(BIN)/python -m tools.screenshots $(ARGS)
+
 docs: setup ## Write the documents that come from the code
 	@$(BIN)/python -m tools.documents
 
 clean: ## Remove everything that the commands made
-	rm -rf $(VENV) .venv313 local/azurite/node_modules .grantline .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv313 local/azurite/node_modules tests/browser/node_modules .grantline .mypy_cache .ruff_cache .pytest_cache .hypothesis

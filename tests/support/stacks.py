@@ -22,6 +22,12 @@ async def running(options: Options) -> AsyncIterator[Stack]:
         await stack.stop()
 
 
+def person(stack: Stack, beginning: str) -> dict[str, Any]:
+    """Return the person of the simulated tenants whose user principal name begins so: ``admin@fabrikam.``."""
+    people: list[dict[str, Any]] = stack.tenant["people"]
+    return next(each for each in people if each["user_principal_name"].startswith(beginning))
+
+
 async def control(stack: Stack, path: str) -> Any:
     """Read from the simulated tenant's control interface."""
     context = ssl.create_default_context(cafile=stack.tenant["ca_file"])

@@ -1,0 +1,83 @@
+"""Ways through the console and Microsoft's (simulated) pages, in a real browser, by real clicks or keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from tests.support.hands import Hands, by_mouse
+
+SUCCESS = "Successfully created a service account and synced data."
+MAIL_FLOW = "Grant permission to configure the Exchange mail flow"
+ROLE = "Assign the Exchange administrator role to the application"
+DIRECTORY = "Grant permission to sync users and domains and to access mailboxes"
+"""The three steps of a person, as the grant's page calls them."""
+MICROSOFTS_PAGES = 8
+"""How many pages of Microsoft's one step may show at the most."""
+GRANT_SECONDS = 60
+"""How long a grant may take after its last sign-in."""
+
+
+async def sign_in(page: Page, person: Mapping[str, Any], hands: Hands | None = None) -> None:
+    """Go through Microsoft's pages as ``person``: sign in, pick the account, accept; back in the console, the page is loaded.
+
+    Raises AssertionError when a page of Microsoft's is not known, or there are too many.
+    """
+    for _ in range(MICROSOFTS_PAGES):
+        if not await _is_microsofts(page):
+            return
+        async with page.expect_navigation():
+            await _answer(page, person, hands or by_mouse())
+    raise AssertionError(f"Microsoft's pages have no end: {await page.title()}")
+
+
+async def _is_microsofts(page: Page) -> bool:
+    return await page.get_by_text("Microsoft (simulated)", exact=True).count() > 0
+
+
+async def _answer(page: Page, person: Mapping[str, Any], hands: Hands) -> None:
+    """Fill in one page of Microsoft's and go on."""
+    match await page.title():
+        case "Sign in to your account" if await page.get_by_label("Password").count():
+            await hands.write(page.get_by_label("Email or username"), person["user_principal_name"])
+            await hands.write(page.get_by_label("Password"), person["password"])
+            await hands.press(page.get_by_role("button", name="Sign in"))
+        case "Pick an account":
+            await hands.press(page.get_by_role("button", name=person["user_principal_name"]))
+        case "Permissions requested":
+            await hands.press(page.get_by_role("button", name="Accept"))
+        case title:
+            raise AssertionError(f"a page of Microsoft's that nobody expected: {title}: {await page.inner_text('main')}")
+
+
+async def begin(page: Page, account_id: str, account_name: str, hands: Hands | None = None) -> str:
+    """Start a grant from the dashboard, and return the path of its page, which is shown then."""
+    hands = hands or by_mouse()
+    await page.goto("/")
+    await hands.press(page.get_by_role("link", name="Grant Access").first)
+    await hands.write(page.get_by_label("Account id"), account_id)
+    await hands.write(page.get_by_label("Account name"), account_name)
+    await hands.press(page.get_by_role("button", name="Begin"))
+    await page.wait_for_url("**/grants/*")
+    return page.url.removeprefix(await page.evaluate("() => location.origin"))
+
+
+async def consent(page: Page, step: str, person: Mapping[str, Any], hands: Hands | None = None) -> None:
+    """Do a person's step of the grant's page: follow its link, go through Microsoft's pages, and come back."""
+    hands = hands or by_mouse()
+    link = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=step)).get_by_role("link")
+    await at_rest(page)
+    async with page.expect_navigation():
+        await hands.press(link)
+    await sign_in(page, person, hands)
+    await page.wait_for_url("**/grants/*")
+
+
+async def at_rest(page: Page) -> None:
+    """Wait until a grant's page no longer reloads itself: a person's keys would be lost with the page."""
+    await expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0, timeout=GRANT_SECONDS * 1000)
+
+
+async def until_complete(page: Page) -> None:
+    """Wait for the success message, word for word."""
+    await expect(page.get_by_role("status")).to_have_text(SUCCESS, timeout=GRANT_SECONDS * 1000)

@@ -1,0 +1,169 @@
+"""Takes the pictures of the README: starts the local stack, walks a grant in a real Chromium, and writes docs/screenshots/*.png.
+
+usage: python -m tools.screenshots [--only NAME ...]
+
+A picture is written only where it differs visibly from the one that is there, so that a clock or an id alone changes no file.
+"""
+
+import argparse
+import asyncio
+import io
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from PIL import Image, ImageChops
+from playwright.async_api import Browser, Page, async_playwright
+
+from local.stack import Options, Stack
+from tests.support import chromium, stacks
+from tests.support.chromium import DESKTOP, DESKTOP_DARK, PHONE, Look
+from tests.support.walks import DIRECTORY, MAIL_FLOW, ROLE, at_rest, begin, consent, until_complete
+from tools import browsers
+
+FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
+USERS = 1000
+TENANT = ("--role-delay", "8")
+"""The tenant's role takes its time, so that a wait is seen."""
+WAIT_SECONDS, POLL_SECONDS = 30, 0.1
+CUSTOMER = "contoso"
+COLOURS = 64
+"""Colours of a picture's palette: pages of flat colours look the same, and the file is a quarter."""
+UNLIKE_LEVEL, UNLIKE_SHARE = 48, 0.01
+"""A picture differs when this share of its pixels differs by this much (of 255) in a colour."""
+
+
+class Moment(StrEnum):
+    """Where in the walk of a grant a picture is taken."""
+
+    BEFORE = "before"
+    BEGUN = "begun"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture: its file's name, the moment, the page (``{grant}``: path of the grant's page), and how it is looked at."""
+
+    name: str
+    moment: Moment
+    path: str
+    look: Look = DESKTOP
+
+
+SHOTS = (
+    Shot("grant-access", Moment.BEFORE, "/grant-access"),
+    Shot("grant-begun", Moment.BEGUN, "{grant}"),
+    Shot("grant-waiting", Moment.WAITING, "{grant}"),
+    Shot("grant-completed", Moment.COMPLETED, "{grant}"),
+    Shot("grant-completed-phone", Moment.COMPLETED, "{grant}", PHONE),
+    Shot("service-status", Moment.COMPLETED, "/"),
+    Shot("service-status-dark", Moment.COMPLETED, "/", DESKTOP_DARK),
+)
+"""The pictures; one more is one more line."""
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk through a grant that stops for pictures."""
+
+    browser: Browser
+    stack: Stack
+    shots: tuple[Shot, ...]
+    grant: str = ""
+
+    async def whole(self, page: Page) -> None:
+        """Grant the tenant's access, from the dashboard to the success message."""
+        administrator = self.stack.administrator
+        await self.take(Moment.BEFORE, page)
+        self.grant = await begin(page, CUSTOMER, CUSTOMER.title())
+        await at_rest(page)
+        await self.take(Moment.BEGUN, page)
+        for step in (MAIL_FLOW, ROLE):
+            await consent(page, step, administrator)
+        await self.until_waiting(page, "role_assignment")
+        await self.take(Moment.WAITING, page)
+        await consent(page, DIRECTORY, administrator)
+        await until_complete(page)
+        await self.take(Moment.COMPLETED, page)
+
+    async def until_waiting(self, page: Page, name: str) -> None:
+        """Look again and again until a step waits for Microsoft. Raises TimeoutError when it does not."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                grant = await (await page.request.get(f"/api/v1{self.grant}")).json()
+                if any(step["name"] == name and step["state"] == "waiting" for step in grant["steps"]):
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def take(self, moment: Moment, walker: Page) -> None:
+        """Take this moment's pictures, with the walker's cookies."""
+        storage = await walker.context.storage_state()
+        for shot in self.shots:
+            if shot.moment is moment:
+                async with chromium.visit(self.browser, self.stack.console, shot.look, storage=storage) as page:
+                    await page.goto(shot.path.format(grant=self.grant))
+                    write(FOLDER / f"{shot.name}.png", await page.screenshot(full_page=True, animations="disabled", caret="hide"))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a picture, as small as a palette makes it, unless one that looks the same is there."""
+    with Image.open(io.BytesIO(content)) as taken:
+        picture = taken.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    if path.exists() and looks_the_same(path, picture):
+        print(f"{path.name}: as it was")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size // 1024} KiB")
+
+
+def looks_the_same(path: Path, picture: Image.Image) -> bool:
+    """Tell whether a picture differs from a file by no more than an id or a clock."""
+    with Image.open(path) as before:
+        if before.size != picture.size:
+            return False
+        levels = ImageChops.difference(before.convert("RGB"), picture.convert("RGB")).convert("L").histogram()
+    return sum(levels[UNLIKE_LEVEL:]) < UNLIKE_SHARE * sum(levels)
+
+
+@asynccontextmanager
+async def _parts(executable: Path, certutil: Path) -> AsyncIterator[tuple[Browser, Stack]]:
+    """Start the stack and a browser that trusts it."""
+    with tempfile.TemporaryDirectory(prefix="grantline-screenshots-") as folder:
+        async with (
+            stacks.running(Options(Path(folder) / "stack", USERS, tenant=TENANT)) as stack,
+            async_playwright() as playwright,
+        ):
+            chromium.trust(Path(folder) / "home", stack.tenant["ca_file"], certutil)
+            async with chromium.launched(playwright, executable, Path(folder) / "home") as browser:
+                yield browser, stack
+
+
+async def take(shots: tuple[Shot, ...], executable: Path, certutil: Path) -> None:
+    """Take the pictures."""
+    async with _parts(executable, certutil) as (browser, stack), chromium.visit(browser, stack.console) as page:
+        await Walk(browser, stack, shots).whole(page)
+
+
+def main() -> int:
+    """Take the pictures that the command line names, else all."""
+    parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=__doc__)
+    names = [shot.name for shot in SHOTS]
+    parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    wanted = parser.parse_args().only
+    executable, certutil = browsers.chromium(), browsers.certutil()
+    if executable is None or certutil is None:
+        print(browsers.missing(), file=sys.stderr)
+        return 1
+    asyncio.run(take(tuple(shot for shot in SHOTS if shot.name in wanted), executable, certutil))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
