@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--role-delay", type=float, default=0.0, metavar="SECONDS", help="until a directory role has spread")
     add("--latency-ms", type=int, default=0, help="added to every answer")
     add("--throttle", type=int, default=0, metavar="UNITS", help="Graph resource units for 10 s; 0: no throttling")
-    add("--throttle-once", type=int, metavar="SECONDS", help="refuse one list of users with 429 and this Retry-After")
+    add("--throttle-once", type=int, metavar="SECONDS", help="refuse one page of users with 429 and this Retry-After")
     add("--assertion-certificate", type=Path, action="append", default=[], help="PEM; may be given more than once")
     add("--parent-pid", type=int, help="end when this process has ended")
     return parser.parse_args(arguments)
@@ -54,7 +54,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         }
     )
     once = arguments.throttle_once
-    fault = Fault(Match("GET", r"^/v1\.0/users"), status=429, headers={"Retry-After": str(once)})
+    fault = Fault(Match("GET", r"^/v1\.0/users(?!.*count=)"), status=429, headers={"Retry-After": str(once)})
     return Options(
         port=arguments.port,
         users=arguments.users,
