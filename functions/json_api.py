@@ -3,7 +3,7 @@
 import azure.functions as func
 
 from functions.adapter import reply
-from shared.web import api
+from shared.web import api, onboarding
 
 blueprint = func.Blueprint()
 
@@ -24,3 +24,27 @@ async def api_receipt(req: func.HttpRequest) -> func.HttpResponse:
 async def healthz(req: func.HttpRequest) -> func.HttpResponse:
     """Tell that the application runs and its storage answers."""
     return await reply("healthz", req, api.healthz)
+@blueprint.route(route="api/v1/grants/{grant_id}/events", methods=["GET"])
+async def api_events(req: func.HttpRequest) -> func.HttpResponse:
+    """List a grant's audit events."""
+    return await reply("api_events", req, api.events)
+
+
+@blueprint.route(route="api/v1/grants/{grant_id}/commands", methods=["POST"])
+async def api_grant_command(req: func.HttpRequest) -> func.HttpResponse:
+    """Do something with a grant."""
+    return await reply("api_grant_command", req, api.grant_command)
+
+
+@blueprint.route(route="api/v1/openapi.json", methods=["GET"])
+async def api_openapi(req: func.HttpRequest) -> func.HttpResponse:
+    """Describe the API."""
+    return await reply("api_openapi", req, api.openapi)
+
+
+@blueprint.route(route="api/v1/grants/{grant_id}/onboarding-link", methods=["POST"])
+async def api_onboarding_link(req: func.HttpRequest) -> func.HttpResponse:
+    """Create a grant's onboarding link."""
+    return await reply("api_onboarding_link", req, onboarding.api_create)
+
+

@@ -20,6 +20,7 @@ from shared.microsoft import open_microsoft
 from shared.ports import AccountRow, Clock, GrantStore, Microsoft, Nudges
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
+from shared.web.links import OnboardingLinks
 from shared.web.redirects import ConsentFlow
 from shared.web.site import Site
 from shared.workflows.run import Clients, Run
@@ -132,13 +133,14 @@ async def build(settings: Settings, overrides: Overrides | None = None) -> Conta
     )
     commands = Commands(engine, storage.bindings, settings)
     consent = ConsentFlow(engine, storage.bindings, microsoft, settings)
+    links = OnboardingLinks(engine, settings)
     return Container(
         settings=settings,
         storage=storage,
         microsoft=microsoft,
         engine=engine,
         inbox=Inbox(engine, commands, storage.dead_letters, storage.poison),
-        site=Site(settings, storage.grants, storage.accounts, microsoft, commands, consent),
+        site=Site(settings, storage.grants, storage.accounts, microsoft, commands, consent, links),
     )
 
 

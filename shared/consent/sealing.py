@@ -6,13 +6,15 @@ from datetime import timedelta
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from shared.domain.grant import SEALED_ROW
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName
 
-__all__ = ["ROLE_SCOPE", "SEALED_ROW", "TOKEN_LIFETIME", "SealError", "seal", "sealed_place", "unseal"]
+__all__ = ["ROLE_SCOPE", "SEALED_ROW", "TOKEN_LIFETIME", "SealError", "derive", "seal", "sealed_place", "unseal"]
 
 ROLE_SCOPE = "RoleManagement.ReadWrite.Directory"
 """The one delegated permission of the role helper."""
@@ -45,6 +47,11 @@ def unseal(key: SecretStr, sealed: str, *, place: str) -> str:
         return AESGCM(_bytes(key)).decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], place.encode()).decode()
     except (InvalidTag, ValueError):
         raise SealError("the sealed value does not open here") from None
+
+
+def derive(key: SecretStr, purpose: str) -> bytes:
+    """Return a key of 32 bytes for one purpose alone (HKDF with SHA-256, RFC 5869): it tells nothing of the key of another."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(_bytes(key))
 
 
 def _bytes(key: SecretStr) -> bytes:

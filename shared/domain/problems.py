@@ -221,6 +221,26 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Nothing was changed. Go on in the browser in which the step was opened; if somebody sent you this link, don't trust it.",
         Actor.TENANT_ADMINISTRATOR,
     ),
+    "onboarding_unknown": ProblemKind(
+        "This is no onboarding link that Grantline gave, or a part of it is missing.",
+        "Open the whole link of the message that you were sent, or ask its sender for another one.",
+        Actor.OPERATOR,
+    ),
+    "onboarding_expired": ProblemKind(
+        "This onboarding link has expired.",
+        "Ask its sender for a new one.",
+        Actor.OPERATOR,
+    ),
+    "onboarding_replaced": ProblemKind(
+        "This onboarding link does not open any more: a newer one was created for the same grant.",
+        "Open the newest link that you were sent, or ask its sender for another one.",
+        Actor.OPERATOR,
+    ),
+    "onboarding_used": ProblemKind(
+        "This onboarding link was used in another browser; it works in one browser only.",
+        "Go on in the browser in which it was used first. If that was not you, tell its sender at once, and ask for a new one.",
+        Actor.OPERATOR,
+    ),
     "account_has_grant": ProblemKind(
         "The account already has a grant of this service.",
         "Open the grant that is there.",
@@ -258,7 +278,8 @@ CATALOGUE: dict[str, ProblemKind] = {
     ),
     "not_allowed": ProblemKind(
         "This page is for signed-in operators of the console.",
-        "Sign in to the console with an account that has a role there.",
+        "Sign in to the console with an account that has a role there. If an onboarding link brought you here, it has ended: "
+        "ask its sender for a new one.",
         Actor.OPERATOR,
     ),
     "sign_in_needed": ProblemKind(
@@ -275,6 +296,16 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Microsoft has blocked or deleted this tenant.",
         "Open a support request at Microsoft for the tenant; retry when it is in service again.",
         Actor.TENANT_ADMINISTRATOR,
+    ),
+    "tenant_settled": ProblemKind(
+        "This grant is for another tenant already.",
+        "Check the tenant's domain or id. Another tenant needs a grant of its own, for another account.",
+        Actor.OPERATOR,
+    ),
+    "not_json": ProblemKind(
+        "The API takes JSON, and this request is of another kind.",
+        "Send the content as JSON, with the header Content-Type: application/json.",
+        Actor.OPERATOR,
     ),
     "other_cloud": ProblemKind(
         "The tenant is in another Microsoft cloud than this installation serves.",

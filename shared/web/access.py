@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from shared.consent.sealing import derive
 from shared.settings import Settings
 from shared.web.http import Request, Visitor
 
@@ -57,8 +58,12 @@ AUDIENCES: Mapping[str, Audience] = {
     "console_start": OPERATORS,
     "console_grant": WATCHERS,
     "console_live": WATCHERS,
+    "console_history": WATCHERS,
     "console_grant_command": DOERS,
     "console_static": ANYONE,
+    "console_onboarding_link": OPERATORS,
+    "onboarding_open": ANYONE,
+    "onboarding_accept": ANYONE,
     "consent_begin": DOERS,
     "consent_signed_in": ANYONE,
     "consent_consented": ANYONE,
@@ -71,6 +76,7 @@ AUDIENCES: Mapping[str, Audience] = {
     "api_events": WATCHERS,
     "api_grant_command": DOERS,
     "api_openapi": ANYONE,
+    "api_onboarding_link": OPERATORS,
     "healthz": ANYONE,
 }
 """The audience of every HTTP function, by its name."""
@@ -114,20 +120,23 @@ def may(route: str, visitor: Visitor, *, is_holder: bool = False) -> bool:
     return RANKS.get(visitor.role, 0) >= RANKS[audience.role]
 
 
-def is_from_here(request: Request, settings: Settings) -> bool:
-    """Tell whether a request that changes something was sent by a page of this console (cross-site request forgery).
+def refusal(request: Request, settings: Settings) -> str:
+    """Return the code of the problem with a request that changes something and may come from another site; "" for none.
 
-    Browsers send Origin with every POST (https://fetch.spec.whatwg.org, "append a request Origin header"). A form also brings
-    the token that only our page, in this browser, holds (OWASP, Cross-Site Request Forgery Prevention: "Signed Double-Submit Cookie").
-    A program that sends JSON has no cookie to be abused with; no form of another site can send that content type.
+    Cross-site request forgery: browsers send Origin with every POST (https://fetch.spec.whatwg.org, "append a request Origin
+    header"). A form also brings the token that only our page, in this browser, holds (OWASP's CSRF cheat sheet, "Signed
+    Double-Submit Cookie"). The API takes JSON alone, which no form can send and no other site may; a program sends no Origin.
     """
     if request.method in ("GET", "HEAD"):
-        return True
-    origin = request.headers.get("origin", "")
-    if request.headers.get("content-type", "").split(";")[0].strip() == "application/json":
-        return origin in ("", settings.public_url)
+        return ""
+    origin = request.headers.get("origin")
+    if request.is_api:
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        is_json = kind == "application/json" or not (kind or request.body)
+        return "not_json" if not is_json else "" if origin in (None, settings.public_url) else "form_expired"
     token = request.form().get("csrf", [""])[-1]
-    return origin == settings.public_url and hmac.compare_digest(token.encode(), form_token(request.browser, settings).encode())
+    is_ours = hmac.compare_digest(token.encode(), form_token(request.browser, settings).encode())
+    return "" if is_ours and origin == settings.public_url else "form_expired"
 
 
 def is_unknown(route: str, request: Request, settings: Settings) -> bool:
@@ -142,5 +151,5 @@ def is_unknown(route: str, request: Request, settings: Settings) -> bool:
 
 def form_token(browser: str, settings: Settings) -> str:
     """Return the token that a form of this console carries, in this browser."""
-    key = settings.sealing_key.get_secret_value().encode()
-    return hmac.new(key, f"form|{browser}".encode(), hashlib.sha256).hexdigest()
+    key = derive(settings.sealing_key, "grantline form token v1")
+    return hmac.new(key, browser.encode(), hashlib.sha256).hexdigest()

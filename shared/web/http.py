@@ -16,8 +16,9 @@ SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    # Addresses hold states of sign-ins for a moment: no other site is told them.
-    "referrer-policy": "no-referrer",
+    # Addresses hold states of sign-ins for a moment, and onboarding links: no other site is told them. Not "no-referrer": then
+    # browsers send "Origin: null" with our own forms, too (https://fetch.spec.whatwg.org, "append a request Origin header").
+    "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
 

@@ -18,6 +18,7 @@ from shared.consent.state import BROWSER_COOKIE, new_secret
 from shared.domain.problems import GrantlineError, Problem, ProblemError, problem
 from shared.ports import Accounts, GrantStore, Microsoft, Stored
 from shared.settings import GUID, Settings
+from shared.web.links import OnboardingLinks
 from shared.web import access, views
 from shared.web.http import SECURITY_HEADERS, Reply, Request, as_json
 from shared.web.redirects import ConsentFlow
@@ -29,6 +30,12 @@ CONSOLE = Path(__file__).parents[2] / "console"
 STATUS = {
     "grant_unknown": 404,
     "sign_in_needed": 401,
+    "tenant_settled": 409,
+    "onboarding_unknown": 404,
+    "onboarding_expired": 410,
+    "onboarding_replaced": 410,
+    "onboarding_used": 403,
+    "not_json": 415,
     "not_allowed": 403,
     "form_expired": 403,
     "account_has_grant": 409,
@@ -53,6 +60,7 @@ class Site:
     accounts: Accounts
     microsoft: Microsoft
     commands: Commands
+    links: OnboardingLinks
     consent: ConsentFlow
 
     async def answer(self, route: str, request: Request, view: "View") -> Reply:
@@ -74,11 +82,22 @@ class Site:
 
     async def _admit(self, route: str, request: Request) -> None:
         """Raise ProblemError unless the route is open to the visitor, and a change comes from a page of ours."""
-        if not access.may(route, request.visitor):
+        if not access.may(route, request.visitor) and not await self._is_open_to_holder(route, request):
             is_unknown = request.is_api and access.is_unknown(route, request, self.settings)
             raise ProblemError(problem=problem("sign_in_needed" if is_unknown else "not_allowed"))
-        if not access.is_from_here(request, self.settings):
-            raise ProblemError(problem=problem("form_expired"))
+        if refusal := access.refusal(request, self.settings):
+            raise ProblemError(problem=problem(refusal))
+
+    async def _is_open_to_holder(self, route: str, request: Request) -> bool:
+        """Tell whether the route is open to this browser by the onboarding link of the grant that the route names.
+
+        Only asked where the visitor may not anyway: an operator's request costs no more reads.
+        """
+        grant_id = request.route.get("grant_id", "")
+        has_cookie = request.cookie(cookie_name(self.settings)) == request.browser
+        if not (GUID.fullmatch(grant_id) and has_cookie and access.may(route, request.visitor, is_holder=True)):
+            return False
+        return await self.links.is_held(grant_id, request.browser)
 
     def _problem(self, request: Request, found: Problem, more: views.View | None = None) -> Reply:
         status = STATUS.get(found.code, 400)
