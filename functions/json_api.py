@@ -8,22 +8,42 @@ from shared.web import api, onboarding
 blueprint = func.Blueprint()
 
 
+@blueprint.route(route="api/v1/accounts", methods=["GET"])
+async def api_accounts(req: func.HttpRequest) -> func.HttpResponse:
+    """List accounts."""
+    return await reply("api_accounts", req, api.accounts)
+
+
+@blueprint.route(route="api/v1/service-accounts", methods=["GET"])
+async def api_service_accounts(req: func.HttpRequest) -> func.HttpResponse:
+    """List the service accounts that completed grants have left."""
+    return await reply("api_service_accounts", req, api.service_accounts)
+
+
+@blueprint.route(route="api/v1/summary", methods=["GET"])
+async def api_summary(req: func.HttpRequest) -> func.HttpResponse:
+    """Count the accounts in each state."""
+    return await reply("api_summary", req, api.summary)
+
+
+@blueprint.route(route="api/v1/grants", methods=["POST"])
+async def api_start(req: func.HttpRequest) -> func.HttpResponse:
+    """Start a grant."""
+    return await reply("api_start", req, api.start)
+
+
 @blueprint.route(route="api/v1/grants/{grant_id}", methods=["GET"])
 async def api_grant(req: func.HttpRequest) -> func.HttpResponse:
-    """Give a grant's live state."""
+    """Show a grant's live state."""
     return await reply("api_grant", req, api.grant)
 
 
 @blueprint.route(route="api/v1/grants/{grant_id}/receipt", methods=["GET"])
 async def api_receipt(req: func.HttpRequest) -> func.HttpResponse:
-    """Give a grant's receipt."""
+    """Show what a grant has come to."""
     return await reply("api_receipt", req, api.receipt)
 
 
-@blueprint.route(route="healthz", methods=["GET"])
-async def healthz(req: func.HttpRequest) -> func.HttpResponse:
-    """Tell that the application runs and its storage answers."""
-    return await reply("healthz", req, api.healthz)
 @blueprint.route(route="api/v1/grants/{grant_id}/events", methods=["GET"])
 async def api_events(req: func.HttpRequest) -> func.HttpResponse:
     """List a grant's audit events."""
@@ -48,3 +68,7 @@ async def api_onboarding_link(req: func.HttpRequest) -> func.HttpResponse:
     return await reply("api_onboarding_link", req, onboarding.api_create)
 
 
+@blueprint.route(route="healthz", methods=["GET"])
+async def healthz(req: func.HttpRequest) -> func.HttpResponse:
+    """Tell that the application runs and its storage answers."""
+    return await reply("healthz", req, api.healthz)

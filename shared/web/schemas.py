@@ -1,0 +1,306 @@
+"""The shapes of the JSON API: what a program sends is read by these models, what it is given is documented by them.
+
+``views`` makes the values of the answers; tests hold every reply against these models. Fields may be added to answers: programs
+ignore those that they do not know.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, create_model
+
+from shared.domain.grant import Direction, GrantState, RoleMode, ScopeKind
+from shared.domain.problems import Actor
+from shared.domain.steps import StepName, StepState
+from shared.messages import StartGrant
+
+MAXIMUM_COUNT = 100
+"""How many items one page holds at the most."""
+MAXIMUM_NAME = 256
+MAXIMUM_TOKEN = 1024
+MAXIMUM_SEQ = 2**31 - 1
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""A moment in ISO 8601, UTC, with milliseconds."""
+AccountState = GrantState | Literal["not_granted"]
+"""``ports.ACCOUNT_STATES`` as a type."""
+
+
+class _Shape(BaseModel):
+    """What all shapes have in common: they are built at the first use, which queue functions never come to."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+class _Sent(_Shape):
+    """What programs send: a misspelt field is told, not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- what programs send --------------------------------------------------------------------------------------------------------
+
+
+class KeyHeader(_Shape):
+    """The header of every request that creates or changes something."""
+
+    key: str = Field(
+        alias="Idempotency-Key",
+        pattern=r'^(?:[A-Za-z0-9._-]{1,64}|"[A-Za-z0-9._-]{1,64}")$',
+        description="Made up by the program, one for each intention: the same key with the same body is done once and answered "
+        "alike. A key counts within its account (a grant's start) or its grant (all else). It may stand in quotation marks.",
+    )
+
+
+class PageQuery(_Shape):
+    """Which page of a list."""
+
+    after: str = Field("", max_length=MAXIMUM_TOKEN, description="The `next` of the page before; empty: the first page.")
+    count: int = Field(50, ge=1, le=MAXIMUM_COUNT, description="How many items the page may hold.")
+
+
+class ServiceAccountQuery(PageQuery):
+    """Which page of the service accounts."""
+
+    name: str = Field("", max_length=MAXIMUM_NAME, description="How the accounts' names begin, whatever the letter case.")
+
+
+class AccountQuery(ServiceAccountQuery):
+    """Which page of the accounts."""
+
+    state: AccountState | Literal[""] = Field("", description="Only the accounts in this state; empty: in any.")
+
+
+class EventQuery(_Shape):
+    """Which page of a grant's events."""
+
+    after: int = Field(0, ge=0, le=MAXIMUM_SEQ, description="The sequence number of the last event that is known.")
+    count: int = Field(50, ge=1, le=MAXIMUM_COUNT, description="How many events the page may hold.")
+
+
+SET_BY_US = frozenset({"version", "type", "command_id", "requested_by"})
+"""Fields of a command that come from the address, the header and the sign-in, never from the body."""
+GrantRequest = create_model(
+    "GrantRequest",
+    __base__=_Sent,
+    __doc__="What a new grant is to be.",
+    **{name: (field.annotation, field) for name, field in StartGrant.model_fields.items() if name not in SET_BY_US},  # type: ignore[call-overload] # fields that are made from fields
+)
+
+
+class RetryStepRequest(_Sent):
+    """Begin a step again that needs attention, or for which a person has put something right; nothing when it needs neither."""
+
+    type: Literal["step.retry"]
+    step: StepName
+
+
+class ChooseRoleModeRequest(_Sent):
+    """Have the Exchange Administrator role assigned in another way; nothing when it is assigned already."""
+
+    type: Literal["role_mode.choose"]
+    role_mode: RoleMode
+
+
+class CommandRequest(RootModel[Annotated[RetryStepRequest | ChooseRoleModeRequest, Field(discriminator="type")]]):
+    """What is to be done with a grant."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+# --- what programs are given ---------------------------------------------------------------------------------------------------
+
+
+class WaitView(_Shape):
+    """Waits of a step for one reason: how many, and how long they took together."""
+
+    why: str
+    count: int
+    seconds: float
+
+
+class ProblemView(_Shape):
+    """What went wrong with a step: its cause, who can fix it and how, and what Microsoft said."""
+
+    code: str = Field(description="One of the problems' codes, the same for the same kind of problem.")
+    cause: str
+    fix: str
+    who: Actor
+    raw: str = Field(description="Microsoft's own error text; empty when there is none.")
+    correlation_id: str = Field(description="The id that Microsoft's support asks for; empty when there is none.")
+
+
+class StepView(_Shape):
+    """One step of a grant: where it is, why, until when, and who must do what."""
+
+    name: StepName
+    title: str
+    is_optional: bool
+    state: StepState
+    reason: str
+    who: Actor | None
+    until: Moment | None = Field(description="When it goes on by itself, or how long a person is waited for.")
+    gives_up_at: Moment | None = Field(description="When the wait that is under way ends for good.")
+    link: str = Field(description="Where a person begins the step, a path on this host; empty when nobody does.")
+    can_retry: bool
+    progress: dict[str, Any] = Field(description="How far a running step is, for example `users`.")
+    problem: ProblemView | None
+    seconds: float | None = Field(description="How long the step took; null until it has ended.")
+    waits: list[WaitView]
+    facts: dict[str, Any] = Field(description="What the step left behind: counts, names and ids, by step.")
+
+
+class ScopeView(_Shape):
+    """Whose mail is scanned."""
+
+    kind: ScopeKind
+    domains: list[str]
+    group: str
+
+
+class GrantView(_Shape):
+    """The live state of a grant."""
+
+    grant_id: str
+    account_id: str
+    account_name: str
+    service: str
+    seq: int = Field(description="The sequence number of the grant's last event.")
+    tenant_id: str = Field(description="The tenant that a sign-in has proved; empty until then.")
+    tenant_name: str
+    expected_tenant: str = Field(description="The tenant that the operator expects; empty for any.")
+    state: GrantState
+    message: str = Field(description="The success message, once the grant is complete; empty before.")
+    directions: list[Direction]
+    scope: ScopeView
+    policy: str
+    role_mode: RoleMode
+    created_at: Moment
+    created_by: str
+    steps: list[StepView]
+
+
+class ServiceAccountView(_Shape):
+    """What a completed grant leaves in Administration."""
+
+    tenant_id: str
+    tenant_name: str
+    service: str
+    directions: list[Direction]
+    state: Literal["active"]
+    created_by: str
+    last_sync: Moment | None
+
+
+class StepReceipt(_Shape):
+    """How long a step took, and what it waited for."""
+
+    name: StepName
+    state: StepState
+    seconds: float | None
+    waits: list[WaitView]
+
+
+class MadeObject(_Shape):
+    """An object that Grantline made in the tenant."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    name: str
+
+
+class FormerSetting(_Shape):
+    """A setting of the tenant as it was before Grantline changed it."""
+
+    object: str
+    property: str
+    before: Any
+    at: str
+
+
+class Receipt(_Shape):
+    """What a grant has come to."""
+
+    message: str = Field(description="The success message, once the grant is complete; empty before.")
+    grant_id: str
+    tenant_id: str
+    tenant_name: str
+    service_account: ServiceAccountView | None = Field(description="Null until the grant is complete.")
+    steps: list[StepReceipt]
+    objects: list[MadeObject]
+    users_synced: int
+    groups_synced: int
+    permissions: dict[StepName, list[str]] = Field(description="The application permissions that each consent gave.")
+    changed_settings: list[FormerSetting]
+    policy: str
+
+
+class AccountItem(_Shape):
+    """One account in a list. Lists follow the grants within moments; a grant's own state is the truth."""
+
+    account_id: str
+    account_name: str
+    grant_id: str = Field(description="The account's grant; empty when it has none.")
+    state: AccountState
+    directions: list[Direction]
+    tenant_id: str
+    tenant_name: str
+    users_synced: int | None
+    last_sync: Moment | None
+    next_clock: Moment | None = Field(description="When the grant is looked at next without anybody doing anything.")
+    created_by: str
+    is_service_account: bool = Field(description="True once the account's grant has been completed.")
+    asks_activity: bool = Field(description="True while the optional permission to read activity data could still be granted.")
+
+
+class AccountPage(_Shape):
+    """A page of accounts, by name. It may be shorter than asked for and still not be the last one: `next` tells."""
+
+    items: list[AccountItem]
+    next: str | None = Field(None, description="What to give as `after` for the next page; absent on the last one.")
+
+
+class EventView(_Shape):
+    """An audit event of a grant."""
+
+    seq: int = Field(description="Its number; numbers grow within a grant.")
+    at: Moment
+    type: str = Field(description="What happened, for example `grant.completed`.")
+    step: StepName | None
+    data: dict[str, Any]
+
+
+class EventPage(_Shape):
+    """A page of a grant's audit events, oldest first."""
+
+    items: list[EventView]
+    next: int | None = Field(None, description="What to give as `after` for the next page; absent on the last one.")
+
+
+class Summary(_Shape):
+    """How many accounts are in each state, as a timer counted them last."""
+
+    counted_at: Moment | None = Field(description="When they were counted; null before the first time.")
+    accounts: dict[str, int] = Field(description="How many, by state.")
+
+
+class RequestError(_Shape):
+    """One thing that is wrong with a request, and where (as in RFC 9457, section 3's example)."""
+
+    detail: str
+    pointer: str | None = Field(None, description="JSON Pointer (RFC 6901), as a URI fragment, to the field of the body.")
+    parameter: str | None = Field(None, description="The query parameter.")
+    header: str | None = Field(None, description="The header.")
+
+
+class ProblemDetails(_Shape):
+    """Why a request was not carried out: problem details (RFC 9457)."""
+
+    type: Annotated[str, StringConstraints(pattern="^/problems/")] = Field(description="/problems/{code}")
+    title: str
+    status: int
+    detail: str = Field(description="What to do about it.")
+    code: str = Field(description="The same for the same kind of problem.")
+    who: Actor = Field(description="Who can put it right.")
+    errors: list[RequestError] | None = Field(None, description="Everything that is wrong with the request.")
+    grant: str | None = Field(None, description="The path of the grant that is in the way.")
