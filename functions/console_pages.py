@@ -50,6 +50,12 @@ async def console_live(req: func.HttpRequest) -> func.HttpResponse:
     return await reply("console_live", req, pages.live)
 
 
+@blueprint.route(route="grants/{grant_id}/history", methods=["GET"])
+async def console_history(req: func.HttpRequest) -> func.HttpResponse:
+    """Show the audit events of one grant."""
+    return await reply("console_history", req, pages.history)
+
+
 @blueprint.route(route="grants/{grant_id}/commands", methods=["POST"])
 async def console_grant_command(req: func.HttpRequest) -> func.HttpResponse:
     """Carry out the command in a form of a grant's page."""

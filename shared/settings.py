@@ -100,6 +100,10 @@ class Settings(BaseModel):
     directory_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
     role_helper_client_id: Guid = Field(description="Client id of the role helper, used for delegated sign-in only.")
     role_helper_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    activity_client_id: Guid | None = Field(
+        None, description="Client id of the activity application; empty: the permission to read activity data is never offered."
+    )
+    activity_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
     managed_identity_client_id: Guid | None = Field(
         None, description="User-assigned managed identity that the registrations' federated credentials trust."
     )
@@ -135,6 +139,11 @@ class Settings(BaseModel):
     site_name: str = Field("", description="Set by App Service: WEBSITE_SITE_NAME.")
 
     @property
+    def offers_activity(self) -> bool:
+        """True where an administrator can be asked for the permission to read activity data."""
+        return self.activity_client_id is not None
+
+    @property
     def inbound_egress(self) -> tuple[str, ...]:
         """The ranges that inbound mail returns from."""
         return _split(self.scanner_inbound_egress)
@@ -148,7 +157,6 @@ class Settings(BaseModel):
     def policy_names(self) -> tuple[str, ...]:
         """The policies that a grant can enable."""
         return _split(self.policies)
-
 
 def _split(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -210,11 +218,17 @@ def _networks_in(value: str) -> list[ipaddress.IPv4Network]:
 
 
 def _credentials(values: Mapping[str, str]) -> str:
-    lacking = [name for name in Settings.model_fields if name.endswith("_client_secret") and name not in values]
+    secrets = [name for name in Settings.model_fields if name.endswith("_client_secret")]
+    lacking = [name for name in secrets if name.replace("_secret", "_id") in values and name not in values]
     if not lacking or "managed_identity_client_id" in values:
         return ""
     names = ", ".join(setting_name(name) for name in lacking)
     return f"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID: is needed, or a client secret for each application (missing: {names})"
+
+
+def _activity(values: Mapping[str, str]) -> str:
+    is_alone = "activity_client_secret" in values and "activity_client_id" not in values
+    return "GRANTLINE_ACTIVITY_CLIENT_ID: is missing; its client secret is set" if is_alone else ""
 
 
 def _development(values: Mapping[str, str]) -> str:
@@ -223,7 +237,7 @@ def _development(values: Mapping[str, str]) -> str:
     return ""
 
 
-CHECKS: tuple[Callable[[Mapping[str, str]], str], ...] = (_storage, _egress, _credentials, _development)
+CHECKS: tuple[Callable[[Mapping[str, str]], str], ...] = (_storage, _egress, _credentials, _activity, _development)
 """What the settings must be together; each returns its fault as a line, or nothing."""
 
 

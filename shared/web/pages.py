@@ -1,24 +1,70 @@
 """The views of the console's pages."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from shared import messages
 from shared.commands import AccountHasGrantError, CommandReusedError
 from shared.consent.state import new_secret
+from shared.domain.grant import GrantState
 from shared.domain.problems import ProblemError, problem
+from shared.domain.steps import StepName, StepState
+from shared.mailflow.desired import planned_objects
+from shared.ports import AccountRow
+from shared.web import access, views
 from shared.web.http import Reply, Request, if_changed, see_other
 from shared.web.redirects import grant_page
-from shared.web.site import CONSOLE, Site, page
+from shared.web.site import Site, page
 
 DISMISSED = "grantline_activity_banner"
 """The cookie of a browser that wants to hear no more of activity data."""
+STATIC = Path(__file__).parents[2] / "console" / "static"
+ASKED = (
+    ("mail_flow", "Step 1: to configure the Exchange mail flow", "Asked by the mail-flow application when you grant permission."),
+    (
+        "role_helper",
+        "Step 2: to assign the Exchange Administrator role",
+        "Asked by the role helper, unless the role is assigned by hand. The administrator's sign-in is used for this alone.",
+    ),
+    ("directory", "Step 3: to sync users and domains and to access mailboxes", "Asked by the directory application."),
+)
+"""The applications that a grant asks permissions for: name, title, when."""
+STATES = ("needs_attention", "waiting_for_person", "in_progress", "completed", "not_granted")
+"""The states of accounts, in the order in which they want to be looked at."""
+ACTIONS = {"needs_attention": "Fix", "waiting_for_person": "Continue", "in_progress": "Continue"}
+"""What an operator does about a grant, by its state; View is for all others."""
+MOVING = frozenset({StepState.QUEUED, StepState.RUNNING, StepState.WAITING})
+LONGEST_SEARCH = 2000
+"""How long a search or a page's token may be, in characters."""
+EVENTS = 100
+"""How many audit events one page shows."""
 CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 
 async def dashboard(site: Site, request: Request) -> Reply:
-    """Show the service status: a line for each account."""
-    rows, following = await site.accounts.page(after=request.query.get("after", ""))
-    return page(site, request, "dashboard.html", rows=rows, following=following)
+    """Show the service status: a line for each account, one storage page a screen."""
+    name, state, after = (request.query.get(each, "")[:LONGEST_SEARCH] for each in ("name", "state", "after"))
+    rows, following = await site.accounts.page(after=after, state=state if state in STATES else "", name=name)
+    kept = {key: value for key, value in (("name", name), ("state", state)) if value}
+    return page(
+        site,
+        request,
+        "dashboard.html",
+        rows=rows,
+        name=name,
+        state=state,
+        after=after,
+        states=STATES,
+        actions=ACTIONS,
+        counts=_counted(await site.accounts.counts()),
+        banner=_banner(site, request, rows),
+        address=_address("/", kept, after),
+        first=_address("/", kept),
+        following=_address("/", kept, following) if following else "",
+    )
 
 
 async def dismiss(_site: Site, _request: Request) -> Reply:
@@ -29,12 +75,21 @@ async def dismiss(_site: Site, _request: Request) -> Reply:
 
 async def service_accounts(site: Site, request: Request) -> Reply:
     """Show the service accounts that completed grants have left."""
-    rows, following = await site.accounts.page(after=request.query.get("after", ""), service_accounts=True)
-    return page(site, request, "service_accounts.html", rows=rows, following=following)
+    after = request.query.get("after", "")
+    rows, following = await site.accounts.page(after=after, service_accounts=True)
+    return page(
+        site,
+        request,
+        "service_accounts.html",
+        rows=rows,
+        after=after,
+        following=_address("/service-accounts", {}, following) if following else "",
+        offers_activity=site.settings.offers_activity,
+    )
 
 
 async def grant_access(site: Site, request: Request) -> Reply:
-    """Show the form that starts a grant, with what will be asked and made."""
+    """Show the form that starts a grant, with all that will be asked and made."""
     return page(
         site,
         request,
@@ -43,6 +98,11 @@ async def grant_access(site: Site, request: Request) -> Reply:
         account_name=request.query.get("account_name", ""),
         policies=site.settings.policy_names,
         command_id=new_secret(),
+        asked=[
+            {"title": title, "when": when, "permissions": site.microsoft.identity.asked_permissions(application)}
+            for application, title, when in ASKED
+        ],
+        planned=planned_objects(site.settings),
     )
 
 
@@ -52,6 +112,7 @@ async def start(site: Site, request: Request) -> Reply:
     content: dict[str, Any] = {name: values[-1] for name, values in fields.items() if name not in _NOT_IN_COMMANDS}
     content |= {"type": "grant.start", "directions": fields.get("directions", [])}
     content["scope"] = _scope(content, fields.get("domains", [""])[-1])
+    content["tenant_id"] = await site.tenant_of(content.pop("tenant", ""))
     try:
         return await _execute(site, request, content)
     except AccountHasGrantError as error:
@@ -60,13 +121,51 @@ async def start(site: Site, request: Request) -> Reply:
 
 async def grant(site: Site, request: Request) -> Reply:
     """Show a grant: each step with its state, its clock and what a person can do."""
-    return page(site, request, "grant.html", grant=await site.view_of(request))
+    return page(site, request, "grant.html", **await _shown(site, request))
 
 
 async def live(site: Site, request: Request) -> Reply:
     """Show the part of a grant's page that changes."""
-    view = await site.view_of(request)
-    return if_changed(page(site, request, "live.html", grant=view), request)
+    return if_changed(page(site, request, "live.html", **await _shown(site, request)), request)
+
+
+async def _shown(site: Site, request: Request) -> dict[str, Any]:
+    """Return what the templates show of a grant."""
+    stored = (await site.load(request)).grant
+    view = await site.view_of_grant(stored)
+    identity, sign_in = site.microsoft.identity, site.microsoft.sign_in
+    is_complete = stored.state is GrantState.COMPLETED
+    applications = ("mail_flow", "role_helper", "directory", "activity")
+    return {
+        "grant": view,
+        "steps": {step["name"]: step for step in view["steps"]},
+        "announcement": views.announcement(stored),
+        "is_live": not is_complete or any(step.state in MOVING for step in stored.steps.values()),
+        "may_act": access.RANKS.get(request.visitor.role, 0) != access.RANKS[access.Role.VIEWER],
+        "offers_activity": site.settings.offers_activity,
+        "asked": {name: identity.asked_permissions(name) for name in applications},
+        "app_id": sign_in.client_id("mail_flow"),
+        "roles_page": sign_in.roles_page(),
+        "receipt": await site.receipt_of(stored) if is_complete else None,
+    }
+
+
+async def history(site: Site, request: Request) -> Reply:
+    """Show the audit events of a grant, oldest first."""
+    stored = (await site.load(request)).grant
+    text = request.query.get("after", "")
+    after = int(text) if text.isascii() and text.isdigit() and len(text) < len(str(2**31)) else 0
+    events = await site.grants.events(stored.grant_id, after, limit=EVENTS + 1)
+    return page(
+        site,
+        request,
+        "history.html",
+        grant_id=stored.grant_id,
+        account_name=stored.account_name,
+        events=[views.event_lines(event) for event in events[:EVENTS]],
+        after=after,
+        following=events[EVENTS - 1].seq if len(events) > EVENTS else "",
+    )
 
 
 async def grant_command(site: Site, request: Request) -> Reply:
@@ -77,8 +176,8 @@ async def grant_command(site: Site, request: Request) -> Reply:
 
 async def static(_site: Site, request: Request) -> Reply:
     """Give a file of the console."""
-    path = CONSOLE / "static" / request.route["file"]
-    if path.suffix not in CONTENT_TYPES or path.parent != CONSOLE / "static" or not path.is_file():
+    path = STATIC / request.route["file"]
+    if path.suffix not in CONTENT_TYPES or path.parent != STATIC or not path.is_file():
         return Reply(404, "not found", "text/plain; charset=utf-8")
     headers = {"cache-control": "public, max-age=300"}
     return Reply(200, path.read_bytes(), CONTENT_TYPES[path.suffix], headers)
@@ -97,6 +196,30 @@ async def _execute(site: Site, request: Request, content: dict[str, Any]) -> Rep
         raise ProblemError(problem=problem("command_reused")) from error
     except messages.MessageError as error:
         raise ProblemError(problem=problem("form_unreadable", cause=f"The form can't be taken: {error}")) from error
+
+
+def _banner(site: Site, request: Request, rows: Sequence[AccountRow]) -> dict[str, Any] | None:
+    """Return what the banner about activity data shows; None where nobody on the screen could grant it, or it was dismissed."""
+    asking = [row for row in rows if row.asks_activity]
+    if not asking or not site.settings.offers_activity or request.cookie(DISMISSED):
+        return None
+    begin = f"{grant_page(asking[0].grant_id)}/steps/{StepName.ACTIVITY_CONSENT}/begin"
+    permissions = site.microsoft.identity.asked_permissions("activity")
+    return {"permissions": permissions, "link": begin if len(asking) == 1 else "/service-accounts"}
+
+
+def _counted(snapshot: tuple[Mapping[str, int], datetime] | None) -> dict[str, Any] | None:
+    """Return the counters of the timer's snapshot, in the order of ``STATES``."""
+    if snapshot is None:
+        return None
+    counts, at = snapshot
+    return {"all": sum(counts.values()), "states": {state: counts.get(state, 0) for state in STATES}, "at": at}
+
+
+def _address(path: str, query: Mapping[str, str], after: str = "") -> str:
+    """Return the address of a page of a list."""
+    wanted = {**query, **({"after": after} if after else {})}
+    return f"{path}?{urlencode(wanted)}" if wanted else path
 
 
 def _scope(content: dict[str, Any], domains: str) -> dict[str, Any]:

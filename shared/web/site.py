@@ -1,44 +1,41 @@
 """The front door: every HTTP function comes in with its view, a coroutine function from a site and a request to a reply.
 
-``Site.answer`` wraps all views: who may, where from, the browser's cookie, and every error as a page, or problem details, in words
-for people.
+``Site.answer`` wraps all views: who may, where from, the browser's cookie, and every error as a page or problem details, told
+plainly.
 """
 
 import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from shared import telemetry
 from shared.commands import Commands
-from shared.consent.state import BROWSER_COOKIE, new_secret
+from shared.consent.state import BROWSER_COOKIE, grant_of, new_secret
+from shared.domain.grant import Grant
 from shared.domain.problems import GrantlineError, Problem, ProblemError, problem
 from shared.ports import Accounts, GrantStore, Microsoft, Stored
 from shared.settings import GUID, Settings
-from shared.web.links import OnboardingLinks
-from shared.web import access, views
+from shared.web import access, templates, views
 from shared.web.http import SECURITY_HEADERS, Reply, Request, as_json
+from shared.web.links import OnboardingLinks
 from shared.web.redirects import ConsentFlow
 from shared.workflows.run import PROGRESS_ROWS
 
 LOG = logging.getLogger(__name__)
 
-CONSOLE = Path(__file__).parents[2] / "console"
 STATUS = {
     "grant_unknown": 404,
     "sign_in_needed": 401,
+    "not_allowed": 403,
+    "form_expired": 403,
+    "account_has_grant": 409,
     "tenant_settled": 409,
     "onboarding_unknown": 404,
     "onboarding_expired": 410,
     "onboarding_replaced": 410,
     "onboarding_used": 403,
     "not_json": 415,
-    "not_allowed": 403,
-    "form_expired": 403,
-    "account_has_grant": 409,
     "body_too_large": 413,
     "command_reused": 422,
     "unexpected": 500,
@@ -46,6 +43,8 @@ STATUS = {
 }
 """The HTTP status of a problem's page; of every other one it is 400."""
 HTML = "text/html"
+SNAPSHOT_ROWS = "snapshot|"
+"""How the keys of the rows begin that hold what a tenant was before a change."""
 PROBLEM_JSON = "application/problem+json"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 """What ``new_secret`` makes; another cookie is none of ours."""
@@ -60,8 +59,8 @@ class Site:
     accounts: Accounts
     microsoft: Microsoft
     commands: Commands
-    links: OnboardingLinks
     consent: ConsentFlow
+    links: OnboardingLinks
 
     async def answer(self, route: str, request: Request, view: "View") -> Reply:
         """Return the view's reply if its audience may see it; any error becomes a page in plain words, or problem details."""
@@ -105,7 +104,9 @@ class Site:
             details = views.problem_details(found, status, more or {})
             challenge = {"www-authenticate": access.CHALLENGE} if status == 401 else {}
             return as_json(details, status=status, content_type=PROBLEM_JSON, **challenge)
-        return page(self, request, "problem.html", status=status, problem=views.problem_view(found))
+        grant_id = request.route.get("grant_id", "") or grant_of(request.query.get("state", ""))
+        back = f"/grants/{grant_id}" if grant_id and found.code not in ("grant_unknown", "not_allowed") else ""
+        return page(self, request, "problem.html", status=status, problem=views.problem_view(found), back=back)
 
     async def load(self, request: Request) -> Stored:
         """Return the grant that the route names. Raises ProblemError when there is none."""
@@ -119,8 +120,29 @@ class Site:
     async def view_of(self, request: Request) -> "views.View":
         """Return the live state of the grant that the route names. Raises ProblemError when there is none."""
         stored = await self.load(request)
-        rows = await self.grants.rows(stored.grant.grant_id, PROGRESS_ROWS)
-        return views.grant_view(stored.grant, {row.key.removeprefix(PROGRESS_ROWS): row.value for row in rows})
+        return await self.view_of_grant(stored.grant)
+
+    async def view_of_grant(self, grant: Grant) -> "views.View":
+        """Return the live state of a grant, with how far its running steps are."""
+        rows = await self.grants.rows(grant.grant_id, PROGRESS_ROWS)
+        return views.grant_view(grant, {row.key.removeprefix(PROGRESS_ROWS): row.value for row in rows})
+
+    async def receipt_of(self, grant: Grant) -> "views.View":
+        """Return a grant's receipt, with the former values of what was changed in the tenant."""
+        return views.receipt(grant, await self.grants.rows(grant.grant_id, SNAPSHOT_ROWS))
+
+    async def tenant_of(self, text: str) -> str:
+        """Return the id of the tenant that an operator names by its id or one of its domains, "" for none.
+
+        Raises ProblemError for a domain that Microsoft does not know.
+        """
+        name = text.strip().lower()
+        if not name or GUID.fullmatch(name):
+            return name
+        found = await self.microsoft.sign_in.tenant_of_domain(name)
+        if not found:
+            raise ProblemError(problem=problem("tenant_unknown"))
+        return found
 
 
 View = Callable[[Site, Request], Awaitable[Reply]]
@@ -133,8 +155,9 @@ def page(site: Site, request: Request, template: str, *, status: int = 200, **va
         "role": access.RANKS.get(request.visitor.role, 0),
         "csrf": access.form_token(request.browser, site.settings),
         "product": site.settings.product_name,
+        "here": "",
     }
-    return Reply(status, _templates().get_template(template).render(**shown, **values))
+    return Reply(status, templates.environment().get_template(template).render(**shown, **values))
 
 
 def cookie_name(settings: Settings) -> str:
@@ -151,16 +174,3 @@ def _cookie(settings: Settings, browser: str) -> str:
 def _is_kept(reply: Reply) -> bool:
     """Tell whether the browser must keep its cookie for what comes next: it was shown a page, or is sent to Microsoft."""
     return reply.content_type.startswith(HTML)
-
-
-@cache
-def _templates() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - queue functions need no templates
-
-    return Environment(
-        loader=FileSystemLoader(CONSOLE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -1,16 +1,42 @@
 """What people and programs are shown of a grant: plain JSON values, made from the grant alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from shared.domain import schedule
-from shared.domain.grant import SUCCESS_MESSAGE, Facts, Grant, GrantState, Step
+from shared.domain.grant import SUCCESS_MESSAGE, Event, Facts, Grant, GrantState, Row, Step
 from shared.domain.problems import CATALOGUE, Problem
 from shared.domain.steps import STEPS, StepName, StepState
+from shared.web.templates import moment
 from shared.ports import AccountRow
 
 View = dict[str, Any]
+NEW_OBJECT = "exists"
+"""The property whose former value tells that an object was not there before."""
+EVENT_TITLES: Mapping[str, str] = {
+    "grant.created": "Grant started",
+    "tenant.proved": "Tenant proved by a sign-in",
+    "role_mode.chosen": "Way to the role chosen",
+    "onboarding_link.created": "Onboarding link made",
+    "onboarding_link.used": "Onboarding link used",
+    "consent.refused": "A return from Microsoft was refused",
+    "step.person_acted": "A person did their part",
+    "step.waiting": "Waiting",
+    "step.waiting_for_person": "Waiting for a person",
+    "step.needs_attention": "Needs attention",
+    "step.retried": "Begun again",
+    "step.reopened": "To be done again",
+    "step.done": "Done",
+    "policy.enabled": "Policy enabled",
+    "grant.completed": "Access granted",
+    "message.dead_lettered": "A message could not be read",
+}
+"""What audit events are called on the screen, by their type."""
+UNTOLD = frozenset({"account_id", "service", "names", "client_id", "object_id"})
+"""Details of events that tell a person nothing that the page does not say already."""
+MOMENTS = frozenset({"until", "give_up_at", "assigned_at", "expires_at"})
+"""Details of events that are moments."""
 
 
 def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
@@ -79,8 +105,11 @@ def problem_view(found: Problem) -> View:
     }
 
 
-def receipt(grant: Grant) -> View:
-    """Return what a grant has come to: what was made in the tenant, what was synced, how long each step took and waited."""
+def receipt(grant: Grant, snapshot: Sequence[Row]) -> View:
+    """Return what a grant has come to: what was made in the tenant, what was synced, how long each step took and waited.
+
+    ``snapshot`` holds the rows of former values. What was not there before is in ``objects`` alone.
+    """
     sync = grant.steps[StepName.DIRECTORY_SYNC]
     is_complete = grant.state is GrantState.COMPLETED
     return {
@@ -97,8 +126,62 @@ def receipt(grant: Grant) -> View:
             name: list(grant.steps[name].facts.get("permissions", ()))
             for name in (StepName.MAIL_FLOW_CONSENT, StepName.DIRECTORY_CONSENT)
         },
+        "changed_settings": [_former(row) for row in snapshot if not row.key.endswith(f"|{NEW_OBJECT}")],
         "policy": grant.intent.policy,
     }
+
+
+def _former(row: Row) -> View:
+    """Return one setting as it was before Grantline changed it."""
+    _, name, setting = row.key.split("|", 2)
+    return {"object": name, "property": setting, "before": row.value["former"], "at": row.value["at"]}
+
+
+def event_view(event: Event) -> View:
+    """Return one audit event."""
+    return {
+        "seq": event.seq,
+        "at": schedule.stamp(event.at),
+        "type": event.type,
+        "step": event.step,
+        "data": dict(event.data),
+    }
+
+
+def event_lines(event: Event) -> View:
+    """Return one audit event for people: what happened, to which step, and its details as pairs of name and text."""
+    return {
+        "at": event.at,
+        "title": EVENT_TITLES.get(event.type, event.type),
+        "step_title": STEPS[event.step].title if event.step else "",
+        "details": [
+            (name.replace("_", " ").capitalize(), text)
+            for name, value in event.data.items()
+            if name not in UNTOLD and (text := _text(name, value))
+        ],
+    }
+
+
+def announcement(grant: Grant) -> str:
+    """Return in a sentence what a screen reader says when a grant has moved: nothing that changes with every look."""
+    if grant.state is GrantState.COMPLETED:
+        return SUCCESS_MESSAGE
+    moving = [step for step in grant.steps.values() if step.state not in (StepState.BLOCKED, StepState.DONE)]
+    required = [step for step in moving if not STEPS[step.name].is_optional]
+    return " ".join(f"{STEPS[step.name].title}: {step.state.replace('_', ' ')}." for step in required)
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a small JSON value as text for people. Of an object that is its name, or its title and result."""
+    if isinstance(value, Mapping):
+        return ": ".join(str(value[key]) for key in ("name", "title", "result") if key in value)
+    if isinstance(value, list | tuple):
+        return "; ".join(filter(None, (_text(name, each) for each in value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in MOMENTS and value:
+        return moment(str(value))
+    return "" if value is None else str(value)
 
 
 def service_account(grant: Grant) -> View:
