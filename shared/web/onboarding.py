@@ -1,6 +1,5 @@
 """The views of onboarding links: an operator creates one, an administrator without an account opens and uses it."""
 
-import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -14,6 +13,7 @@ from shared.domain.steps import STEPS
 from shared.messages import Identifier
 from shared.web.http import Reply, Request, as_json, see_other
 from shared.web.links import Command
+from shared.web.reading import Reading
 from shared.web.redirects import APPLICATION, grant_page
 from shared.web.site import Site, page
 
@@ -51,10 +51,13 @@ async def create(site: Site, request: Request) -> Reply:
 
 async def api_create(site: Site, request: Request) -> Reply:
     """Create a grant's onboarding link; the header Idempotency-Key makes a repetition give the same one."""
-    await site.load(request)
-    link = await _create(site, request, _json(request), request.headers.get("idempotency-key", ""))
-    grant = (await site.load(request)).grant
-    return as_json(link_view(site, link, grant), status=201)
+    grant_id = (await site.load(request)).grant.grant_id
+    reading = Reading(request)
+    key = reading.key()
+    wish = reading.body(LinkWish)
+    tenant_id = await site.tenant_of(wish.tenant)
+    link = await site.links.create(grant_id, Command(command_id=key, tenant_id=tenant_id, requested_by=request.visitor.name))
+    return as_json(link_view(site, link, (await site.load(request)).grant), status=201)
 
 
 def link_view(site: Site, link: Link, grant: Grant) -> dict[str, Any]:
@@ -101,14 +104,6 @@ async def _create(site: Site, request: Request, wish: object, command_id: str) -
         raise _unreadable("; ".join(each["msg"] for each in error.errors())) from None
     command = Command(command_id=command_id, tenant_id=await site.tenant_of(tenant), requested_by=request.visitor.name)
     return await site.links.create(request.route["grant_id"], command)
-
-
-def _json(request: Request) -> object:
-    """Return the JSON that a program sent; an empty object for no content."""
-    try:
-        return json.loads(request.body or b"{}")
-    except ValueError:
-        raise _unreadable("it is no JSON") from None
 
 
 def _unreadable(why: str) -> ProblemError:

@@ -17,9 +17,11 @@ from shared.domain.problems import CATALOGUE
 from shared.settings import GUID
 from shared.web import schemas
 from shared.web.access import AUDIENCES
+from shared.web.onboarding import LinkWish
 from shared.web.site import PROBLEM_JSON, STATUS
 
 VERSION = "1.0.0"
+DESCRIPTIONS = {200: "The answer.", 201: "Created.", 202: "Accepted; the grant's live state."}
 JSON = "application/json"
 SCHEMAS = "#/components/schemas/{model}"
 SIGN_IN, LINK = "signIn", "onboardingLink"
@@ -106,6 +108,16 @@ OPERATIONS = (
         schemas.GrantView,
         202,
         body=schemas.CommandRequest,
+    ),
+    Operation(
+        "api_onboarding_link",
+        "post",
+        "/grants/{grant_id}/onboarding-link",
+        "Create a grant's onboarding link",
+        schemas.LinkView,
+        201,
+        body=LinkWish,
+        problems=("tenant_unknown", "tenant_settled", "onboarding_replaced"),
     ),
     Operation("api_openapi", "get", "/openapi.json", "Describe this API", None),
 )
@@ -215,8 +227,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     is_get = operation.method == "get"
     found: dict[str, Any] = {
         str(operation.status): {
-            "description": "The answer." if is_get else "Accepted; the grant's live state.",
-            "headers": _TAG if is_get else _LOCATION,
+            "description": DESCRIPTIONS[operation.status],
+            "headers": _TAG if is_get else _LOCATION if operation.status == 202 else {},
             "content": {JSON: {"schema": _ref(operation.answer) if operation.answer else {"type": "object"}}},
         }
     }

@@ -235,6 +235,15 @@ class Receipt(_Shape):
     policy: str
 
 
+class LinkView(_Shape):
+    """An onboarding link. Whoever opens it first, in one browser, does the grant's steps without an account in the console."""
+
+    grant_id: str
+    address: str = Field(description="The link itself, shown in this answer alone.")
+    expires_at: Moment
+    tenant_id: str = Field(description="The only tenant that it is for; empty for any.")
+
+
 class AccountItem(_Shape):
     """One account in a list. Lists follow the grants within moments; a grant's own state is the truth."""
 
