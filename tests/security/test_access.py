@@ -6,52 +6,96 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import replace
-from http.cookies import SimpleCookie
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from shared import settings as app_settings
-from shared.consent.state import BROWSER_COOKIE, LIFETIME
+from shared.consent.onboarding import HOLDER_LIFETIME
+from shared.consent.state import new_secret
 from shared.domain.problems import CATALOGUE
-from shared.domain.steps import StepName
 from shared.ports import TransientError
 from shared.settings import Settings
-from shared.web import access, site
-from shared.web.access import AUDIENCES, Audience
-from shared.web.http import SECURITY_HEADERS, Reply, Request
-from shared.web.site import Site, View
-from tests.security.visitor import new_account, operator
+from shared.web import access, pages
+from shared.web.access import AUDIENCES, Role
+from shared.web.http import SECURITY_HEADERS, Reply, Request, Visitor
+from shared.web.site import Site
+from tests.security.bare import ON_THIS_MACHINE, WITH_SIGN_IN, WITHOUT_SIGN_IN, Rows, bare_site
+from tests.security.routes import ROUTES
+from tests.security.visitor import ask, operator, sent_from
 from tests.support.app_settings import APP_SETTINGS
-from tests.support.grantline import CONSOLE, Grantline
+from tests.support.grantline import Grantline
 
 PROJECT = Path(__file__).parents[2]
-ROUTES: Mapping[str, View] = {
-    "console_dashboard": site.dashboard,
-    "console_grant_access": site.grant_access,
-    "console_grant": site.grant,
-    "console_command": site.command,
-    "console_static": site.static,
-    "consent_begin": site.begin,
-    "consent_signed_in": site.signed_in,
-    "consent_consented": site.consented,
-    "api_grant": site.api_grant,
-    "api_receipt": site.api_receipt,
-    "healthz": site.healthz,
-}
-"""The view behind every HTTP function."""
-OPEN_TO_ANYONE = {"console_static", "consent_signed_in", "consent_consented", "healthz"}
-"""Written here a second time on purpose: opening a route to anyone takes two changes."""
-WITH_SIGN_IN = app_settings.load({**APP_SETTINGS, "WEBSITE_AUTH_ENABLED": "True"})
-WITHOUT_SIGN_IN = app_settings.load(APP_SETTINGS)
-ON_THIS_MACHINE = app_settings.load({**APP_SETTINGS, "GRANTLINE_DEVELOPMENT_IDENTITY": "true"})
 LIST_FUNCTIONS = """
 import json, function_app
 functions = function_app.app.get_functions()
 print(json.dumps([each.get_function_name() for each in functions if each.get_trigger().get_binding_name() == "httpTrigger"]))
 """
+GRANT, OTHER_GRANT = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who asks for a route of the grant ``GRANT``: what the platform says of them, which link their browser holds."""
+
+    settings: Settings = WITH_SIGN_IN
+    headers: Mapping[str, str] = field(default_factory=dict)
+    holds: str = ""
+    since: timedelta = timedelta()
+
+
+PEOPLE: Mapping[str, Person] = {
+    "nobody": Person(),
+    "link holder": Person(holds=GRANT),
+    "link holder of another grant": Person(holds=OTHER_GRANT),
+    "expired link holder": Person(holds=GRANT, since=HOLDER_LIFETIME),
+    "viewer": Person(headers=operator("viewer", Role.VIEWER)),
+    "viewer with the link": Person(headers=operator("viewer", Role.VIEWER), holds=GRANT),
+    "operator": Person(headers=operator("operator", Role.OPERATOR)),
+    "administrator": Person(headers=operator("administrator", Role.ADMINISTRATOR)),
+    "without a role": Person(headers=operator("somebody", "")),
+    "forged header, no sign-in": Person(WITHOUT_SIGN_IN, operator("forger", Role.ADMINISTRATOR)),
+    "on this machine": Person(ON_THIS_MACHINE),
+}
+EVERYBODY = frozenset(PEOPLE)
+OPERATORS = frozenset({"operator", "administrator", "on this machine"})
+VIEWERS = OPERATORS | {"viewer", "viewer with the link"}
+WATCHERS = VIEWERS | {"link holder"}
+DOERS = OPERATORS | {"link holder", "viewer with the link"}
+
+ADMITTED: Mapping[str, frozenset[str]] = {
+    "console_dashboard": VIEWERS,
+    "console_dismiss": VIEWERS,
+    "console_service_accounts": VIEWERS,
+    "console_grant_access": OPERATORS,
+    "console_start": OPERATORS,
+    "console_grant": WATCHERS,
+    "console_live": WATCHERS,
+    "console_history": WATCHERS,
+    "console_grant_command": DOERS,
+    "console_onboarding_link": OPERATORS,
+    "console_static": EVERYBODY,
+    "onboarding_open": EVERYBODY,
+    "onboarding_accept": EVERYBODY,
+    "consent_begin": DOERS,
+    "consent_signed_in": EVERYBODY,
+    "consent_consented": EVERYBODY,
+    "api_accounts": VIEWERS,
+    "api_service_accounts": VIEWERS,
+    "api_summary": VIEWERS,
+    "api_start": OPERATORS,
+    "api_grant": WATCHERS,
+    "api_receipt": WATCHERS,
+    "api_events": WATCHERS,
+    "api_grant_command": DOERS,
+    "api_onboarding_link": OPERATORS,
+    "api_openapi": EVERYBODY,
+    "healthz": EVERYBODY,
+}
+"""Who gets to which route, written a second time by hand on purpose: opening a route takes two changes."""
 
 
 def principal(content: object) -> str:
@@ -76,55 +120,74 @@ def test_every_http_function_has_its_audience() -> None:
     names = json.loads(answer.stdout)
     assert sorted(names) == sorted(AUDIENCES)
     assert set(names) == set(ROUTES)
+    assert set(names) == set(ADMITTED)
 
 
-def test_only_these_are_open_to_anyone() -> None:
-    """What Microsoft's redirects, the platform's health check and the stylesheet need."""
-    assert {name for name, audience in AUDIENCES.items() if audience is Audience.ANYONE} == OPEN_TO_ANYONE
-
-
-def test_a_route_without_a_line_is_open_to_nobody() -> None:
+@pytest.mark.parametrize("role", ["", *Role])
+@pytest.mark.parametrize("is_holder", [False, True])
+def test_a_route_without_a_line_is_open_to_nobody(role: str, *, is_holder: bool) -> None:
     """A forgotten line closes a route; it does not open it."""
-    assert not access.may("a_new_route", "")
-    assert not access.may("a_new_route", "operator@vendor.example")
+    assert not access.may("a_new_route", Visitor("somebody", role), is_holder=is_holder)
 
 
-@pytest.mark.parametrize("route", AUDIENCES)
-@pytest.mark.parametrize(
-    ("settings", "headers", "is_operator"),
-    [
-        (WITH_SIGN_IN, {}, False),
-        (WITH_SIGN_IN, operator(), True),
-        (WITHOUT_SIGN_IN, {}, False),
-        (WITHOUT_SIGN_IN, operator(), False),
-        (ON_THIS_MACHINE, {}, True),
-    ],
-    ids=["nobody", "operator", "nobody, no sign-in", "forged header, no sign-in", "on this machine"],
-)
-async def test_the_front_door_admits_whom_the_table_names(
-    route: str, settings: Settings, headers: Mapping[str, str], *, is_operator: bool
-) -> None:
-    """Whoever is not admitted sees a page that says so; the view never runs."""
-    reached: list[str] = []
+@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("route", ADMITTED)
+async def test_the_front_door_admits_whom_the_table_names(route: str, name: str) -> None:
+    """Whoever is not admitted sees a page, or problem details, that say so; the view never runs."""
+    person, rows, browser = PEOPLE[name], Rows(), new_secret()
+    if person.holds:
+        rows.hold(person.holds, browser, person.since)
+    reached: list[Request] = []
 
     async def view(_site: Site, request: Request) -> Reply:
-        reached.append(access.who(request, settings))
+        reached.append(request)
         return Reply(200, "reached")
 
-    reply = await bare_site(settings).answer(route, Request("GET", "/", headers=headers), view)
+    headers, body = sent_from(person.settings, ROUTES[route], browser)
+    values = {"grant_id": GRANT, "step": "mail_flow_consent", "file": "console.css", "token": "x"}
+    request = Request(
+        ROUTES[route].method, ROUTES[route].path(**values), route=values, headers={**headers, **person.headers}, body=body
+    )
+    reply = await bare_site(person.settings, rows).answer(route, request, view)
 
-    if is_operator or route in OPEN_TO_ANYONE:
+    if name in ADMITTED[route]:
         assert (reply.status, len(reached)) == (200, 1)
     else:
-        assert (reply.status, reached) == (403, [])
-        assert CATALOGUE["not_allowed"].cause in str(reply.body)
+        assert reached == []
+        is_unknown = ROUTES[route].is_api and (not person.headers or person.settings is WITHOUT_SIGN_IN)
+        assert reply.status == (401 if is_unknown else 403)
+        assert CATALOGUE["sign_in_needed" if is_unknown else "not_allowed"].cause in str(reply.body)
     assert SECURITY_HEADERS.items() <= reply.headers.items()
 
 
-def bare_site(settings: Settings) -> Site:
-    """Return a site with nothing behind it: whoever gets that far without a view of the test's own fails."""
-    nothing: dict[str, None] = dict.fromkeys(("grants", "accounts", "commands", "consent"))
-    return Site(settings, **nothing)  # type: ignore[arg-type] # nothing is asked of them
+@pytest.mark.parametrize("name", ["operator", "administrator", "on this machine"])
+@pytest.mark.parametrize("route", ADMITTED)
+async def test_an_operator_costs_no_read(route: str, name: str) -> None:
+    """Whose role is enough is not looked up as a link's holder."""
+    person, rows = PEOPLE[name], Rows()
+
+    async def view(_site: Site, _request: Request) -> Reply:
+        return Reply(200, "reached")
+
+    headers, body = sent_from(person.settings, ROUTES[route], browser := new_secret())
+    rows.hold(GRANT, browser)
+    request = Request(ROUTES[route].method, "/", route={"grant_id": GRANT}, headers={**headers, **person.headers}, body=body)
+    await bare_site(person.settings, rows).answer(route, request, view)
+
+    assert rows.reads == 0
+
+
+@pytest.mark.parametrize("grant_id", ["", "x", GRANT.upper(), f"{GRANT}/..", "a/b\\c#d?e", "\x00"])
+async def test_what_can_not_be_a_grant_is_not_looked_up(grant_id: str) -> None:
+    """Somebody without a role who asks for an impossible grant is refused before any table is asked."""
+    rows = Rows()
+    route = ROUTES["console_grant"]
+    headers, _ = sent_from(WITH_SIGN_IN, route, new_secret())
+
+    request = Request("GET", "/grants/x", route={"grant_id": grant_id}, headers=headers)
+    reply = await bare_site(WITH_SIGN_IN, rows).answer(route.name, request, route.view)
+
+    assert (reply.status, rows.reads) == (403, 0)
 
 
 # --- who an operator is --------------------------------------------------------------------------------------------------------
@@ -153,15 +216,57 @@ def bare_site(settings: Settings) -> Site:
 )
 def test_a_header_that_names_nobody_is_nobody(header: str) -> None:
     """Whatever stands in the principal's place, only a name makes an operator; nothing is raised."""
-    assert access.who(Request("GET", "/", headers={"x-ms-client-principal": header}), WITH_SIGN_IN) == ""
+    assert access.who(Request("GET", "/", headers={"x-ms-client-principal": header}), WITH_SIGN_IN) == access.NOBODY
 
 
-def test_an_operator_is_known_by_the_platforms_name() -> None:
-    """The name that the audit shows is that of the claim which the platform names; else the header's."""
-    by_header = {"x-ms-client-principal": principal({"claims": [], "name_typ": "x"}), "x-ms-client-principal-name": "by@header"}
+def claims_of(*roles: tuple[str, str], name: str = "o@v.example", **more: object) -> dict[str, str]:
+    """Return the platform's header for somebody with claims, each a type and a value."""
+    claims = [{"typ": kind, "val": value} for kind, value in (("preferred_username", name), *roles)]
+    return {"x-ms-client-principal": principal({"claims": claims, "name_typ": "preferred_username", **more})}
 
-    assert access.who(Request("GET", "/", headers=operator("o@v.example")), WITH_SIGN_IN) == "o@v.example"
-    assert access.who(Request("GET", "/", headers=by_header), WITH_SIGN_IN) == "by@header"
+
+LONG_ROLES = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
+
+
+@pytest.mark.parametrize(
+    ("headers", "role"),
+    [
+        (claims_of(("roles", Role.VIEWER)), Role.VIEWER),
+        (claims_of((LONG_ROLES, Role.OPERATOR)), Role.OPERATOR),
+        (claims_of(("jobs", Role.OPERATOR), role_typ="jobs"), Role.OPERATOR),
+        (claims_of(("roles", Role.VIEWER), ("roles", Role.ADMINISTRATOR), ("roles", Role.OPERATOR)), Role.ADMINISTRATOR),
+        (claims_of(("roles", "Somebody.Elses"), ("roles", Role.VIEWER)), Role.VIEWER),
+    ],
+    ids=["as Entra names it", "as App Service maps it", "as the platform names it", "the highest counts", "others are ignored"],
+)
+def test_a_role_is_what_entra_assigned(headers: Mapping[str, str], role: Role) -> None:
+    """The name is that of the claim which the platform names; the role, the highest of ours among the roles claims."""
+    assert access.who(Request("GET", "/", headers=headers), WITH_SIGN_IN) == Visitor("o@v.example", role)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        claims_of(),
+        claims_of(("roles", "")),
+        claims_of(("roles", "Grantline.Operators")),
+        claims_of(("roles", "grantline.operator")),
+        claims_of(("scp", Role.ADMINISTRATOR)),
+        claims_of(("roles", Role.OPERATOR), name=""),
+        {"x-ms-client-principal-name": "by@header"},
+        {"x-ms-client-principal-name": "by@header", "x-ms-client-principal-id": "7", "x-ms-client-principal-idp": "aad"},
+    ],
+    ids=["no role", "empty role", "nearly a role", "letter case", "another claim", "no name", "name header", "other headers"],
+)
+def test_without_name_and_role_somebody_is_nobody(headers: Mapping[str, str]) -> None:
+    """Who is signed in but has no role of the console's may nothing; headers beside the principal prove nothing."""
+    assert access.who(Request("GET", "/", headers=headers), WITH_SIGN_IN) == access.NOBODY
+
+
+@pytest.mark.parametrize("settings", [WITHOUT_SIGN_IN, app_settings.load({**APP_SETTINGS, "WEBSITE_AUTH_ENABLED": "False"})])
+def test_the_header_is_trusted_only_while_the_platform_says_that_it_is_on(settings: Settings) -> None:
+    """Without App Service Authentication anyone could send the header: then nobody is signed in."""
+    assert access.who(Request("GET", "/", headers=operator()), settings) == access.NOBODY
 
 
 @pytest.mark.parametrize("more", [{"WEBSITE_SITE_NAME": "grantline"}, {"WEBSITE_AUTH_ENABLED": "true"}])
@@ -171,90 +276,7 @@ def test_the_development_identity_is_refused_in_the_cloud(more: Mapping[str, str
         app_settings.load({**APP_SETTINGS, "GRANTLINE_DEVELOPMENT_IDENTITY": "true", **more})
 
 
-# --- requests from elsewhere ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        *(None, "", "null", "https://evil.example", "http://console.example.com", "https://console.example.com.evil.example"),
-        *("https://console.example.com:444", "https://console.example.com/", "https://CONSOLE.example.com@evil.example"),
-    ],
-)
-async def test_a_form_of_another_site_is_refused(origin: str | None) -> None:
-    """A POST counts only with this console's own Origin, operator or not."""
-    headers = operator() | ({} if origin is None else {"origin": origin})
-
-    reply = await bare_site(WITH_SIGN_IN).answer("console_command", Request("POST", "/commands", headers=headers), site.command)
-
-    assert reply.status == 403
-
-
 # --- every answer of the running console ---------------------------------------------------------------------------------------
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def grant_id(parts: Grantline) -> str:
-    """Give a grant that waits for its administrator."""
-    return await parts.start(new_account())
-
-
-def request_of(route: str, grant_id: str, **headers: str) -> Request:
-    """Return a request that the route's view answers as it should."""
-    route_values = {"grant_id": grant_id, "step": StepName.MAIL_FLOW_CONSENT, "file": "console.css"}
-    path = f"/api/v1/grants/{grant_id}" if route.startswith("api_") else f"/{route}"
-    request = Request("GET", path, route=route_values, headers={**operator(), **headers})
-    if route != "console_command":
-        return request
-    form = {"content-type": "application/x-www-form-urlencoded", "origin": CONSOLE}
-    return replace(request, method="POST", headers={**request.headers, **form}, body=b"type=grant.start")
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("route", AUDIENCES)
-async def test_every_answer_carries_the_security_headers(parts: Grantline, grant_id: str, route: str) -> None:
-    """Pages, redirects, files, JSON and refusals alike; a public file alone may be cached."""
-    site_, view = parts.container.site, ROUTES[route]
-
-    for request in (request_of(route, grant_id), Request("GET", "/"), Request("GET", "/api/", route={"grant_id": "x"})):
-        reply = await site_.answer(route, request, view)
-        kept = {name: value for name, value in reply.headers.items() if name in SECURITY_HEADERS}
-        if route == "console_static" and reply.status == 200:
-            assert kept.pop("cache-control") == "public, max-age=300"
-        assert kept.items() <= SECURITY_HEADERS.items()
-        assert len(kept) >= len(SECURITY_HEADERS) - 1
-        assert "script-src" not in reply.headers["content-security-policy"]
-        assert "Traceback" not in str(reply.body)
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("public_url", "is_secure"), [("https://console.example.com", True), ("http://localhost:7071", False)])
-async def test_the_browsers_cookie_is_kept_from_scripts_and_other_sites(
-    parts: Grantline, grant_id: str, public_url: str, *, is_secure: bool
-) -> None:
-    """HttpOnly, SameSite=Lax (Microsoft's redirects must bring it), as long as a state lives, Secure where TLS is."""
-    settings = parts.settings.model_copy(update={"public_url": public_url})
-    consent = replace(parts.container.site.consent, settings=settings)
-    site_ = replace(parts.container.site, settings=settings, consent=consent)
-
-    reply = await site_.answer("consent_begin", request_of("consent_begin", grant_id), site.begin)
-
-    cookie = SimpleCookie(reply.headers["set-cookie"])[BROWSER_COOKIE]
-    assert reply.status == 303
-    assert len(cookie.value) == 43
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
-    assert int(cookie["max-age"]) == LIFETIME.total_seconds()
-    assert bool(cookie["secure"]) is is_secure
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_browser_keeps_its_cookie(parts: Grantline, grant_id: str) -> None:
-    """A second step in the same browser does not cut off the first, which may still be at Microsoft."""
-    request = request_of("consent_begin", grant_id, cookie=f"other=1; {BROWSER_COOKIE}=the-first-one")
-
-    reply = await parts.container.site.answer("consent_begin", request, site.begin)
-
-    assert SimpleCookie(reply.headers["set-cookie"])[BROWSER_COOKIE].value == "the-first-one"
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -262,7 +284,7 @@ async def test_a_browser_keeps_its_cookie(parts: Grantline, grant_id: str) -> No
 @pytest.mark.parametrize("route", ["console_grant", "api_grant", "api_receipt", "consent_begin"])
 async def test_any_text_may_stand_in_the_place_of_a_grant(parts: Grantline, route: str, value: str) -> None:
     """There is no such grant: 404 in words, problem details for the API."""
-    reply = await parts.container.site.answer(route, request_of(route, value), ROUTES[route])
+    reply = await ask(parts.container.site, route, headers=operator(), grant_id=value, step="mail_flow_consent")
 
     assert reply.status == 404
     assert CATALOGUE["grant_unknown"].cause in str(reply.body)
@@ -281,10 +303,10 @@ async def test_only_the_consoles_own_files_are_given(tmp_path: Path, monkeypatch
     for name in ("outside.css", "static/inside.css", "static/inside.txt", "static/folder/inside.css"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    monkeypatch.setattr(site, "CONSOLE", tmp_path)
+    monkeypatch.setattr(pages, "STATIC", tmp_path / "static")
 
     given = [
-        await bare_site(WITH_SIGN_IN).answer("console_static", Request("GET", "/static/x", route={"file": name}), site.static)
+        await bare_site(WITH_SIGN_IN).answer("console_static", Request("GET", "/static/x", route={"file": name}), pages.static)
         for name in (file, "inside.css")
     ]
 

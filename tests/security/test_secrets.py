@@ -22,17 +22,16 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from shared.consent import sealing
 from shared.consent.sealing import SEALED_ROW
-from shared.consent.state import BROWSER_COOKIE, row_key
+from shared.consent.state import row_key
 from shared.domain import schedule
 from shared.domain.grant import GrantState
 from shared.domain.steps import Queue, StepName, StepState
 from shared.mailflow.verdict import verdict_secret
-from shared.web import site
 from shared.web.http import Request
-from shared.web.site import View
 from shared.workflows.run import Run
 from shared.workflows.table import WORKFLOWS
-from tests.security.visitor import Visitor, begin_anew, new_account, operator, query_of, with_query
+from tests.security.routes import ROUTES
+from tests.security.visitor import Visitor, begin_anew, cookie_of, new_account, operator, query_of, with_query
 from tests.support.grantline import Grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -158,35 +157,39 @@ async def remember_verifiers(parts: Grantline, kept: Kept, grant_id: str, state:
         kept.secrets[f"verifier {len(kept.secrets)}"] = verifier
 
 
-VIEWS: Mapping[str, tuple[str, View]] = {
-    "": ("console_dashboard", site.dashboard),
-    "grant-access": ("console_grant_access", site.grant_access),
-    "grants": ("console_grant", site.grant),
-    "begin": ("consent_begin", site.begin),
-    "signed-in": ("consent_signed_in", site.signed_in),
-    "consented": ("consent_consented", site.consented),
-    "api": ("api_grant", site.api_grant),
-    "receipt": ("api_receipt", site.api_receipt),
-    "healthz": ("healthz", site.healthz),
+NAMES: Mapping[str, str] = {
+    "": "console_dashboard",
+    "service-accounts": "console_service_accounts",
+    "grant-access": "console_grant_access",
+    "grants": "console_grant",
+    "live": "console_live",
+    "history": "console_history",
+    "begin": "consent_begin",
+    "signed-in": "consent_signed_in",
+    "consented": "consent_consented",
+    "api": "api_grant",
+    "receipt": "api_receipt",
+    "events": "api_events",
+    "healthz": "healthz",
 }
-"""Which view shows an address, by the last word of its path that is no name."""
+"""Which route has an address, by the last word of its path that is no name."""
 
 
 async def ask(parts: Grantline, kept: Kept, visitor: Visitor, url: str) -> str:
     """Ask the console for an address with the visitor's cookie; keep the answer's body, and return where it leads."""
     path = url.removeprefix(parts.settings.public_url).partition("?")[0]
     words = path.strip("/").split("/")
-    name = words[-1] if words[-1] in VIEWS else words[0]
-    route, view = VIEWS[name]
+    name = words[-1] if words[-1] in NAMES else words[0]
+    route = ROUTES[NAMES[name]]
     grant_id = next((word for word in words if len(word) == 36), "")
     request = Request(
         "GET",
         path,
         query=query_of(url),
         route={"grant_id": grant_id, "step": words[-2] if name == "begin" else ""},
-        headers={**operator(), "cookie": f"{BROWSER_COOKIE}={visitor.cookie}"},
+        headers={**operator(), **cookie_of(parts.settings, visitor.cookie)},
     )
-    reply = await parts.container.site.answer(route, request, view)
+    reply = await parts.container.site.answer(route.name, request, route.view)
     kept.answers.append(reply.body if isinstance(reply.body, str) else reply.body.decode())
     return reply.headers.get("location", "")
 
@@ -194,8 +197,16 @@ async def ask(parts: Grantline, kept: Kept, visitor: Visitor, url: str) -> str:
 async def look(parts: Grantline, kept: Kept, grant_id: str) -> None:
     """Keep every page and every answer of the API as it is now."""
     visitor = Visitor(parts)
-    pages = ("/", "/grant-access", f"/grants/{grant_id}", f"/api/v1/grants/{grant_id}")
-    for path in (*pages, f"/api/v1/grants/{grant_id}/receipt", "/healthz"):
+    pages = (
+        "/",
+        "/service-accounts",
+        "/grant-access",
+        f"/grants/{grant_id}",
+        f"/grants/{grant_id}/live",
+        f"/grants/{grant_id}/history",
+    )
+    calls = (f"/api/v1/grants/{grant_id}", f"/api/v1/grants/{grant_id}/receipt", f"/api/v1/grants/{grant_id}/events", "/healthz")
+    for path in (*pages, *calls):
         await ask(parts, kept, visitor, path)
 
 

@@ -17,15 +17,18 @@ from azure.data.tables.aio import TableServiceClient
 from local.browser import Browser, Page
 from local.demo import press_on
 from shared.consent.sealing import SEALED_ROW
-from shared.consent.state import BROWSER_COOKIE, RedirectError, new_secret
+from shared.consent.state import RedirectError, new_secret
 from shared.domain.problems import CATALOGUE
 from shared.domain.steps import StepName
-from shared.web import site
+from shared.settings import Settings
+from shared.web import access, consents
+from shared.web.access import Role
 from shared.web.http import SECURITY_HEADERS, Reply, Request
-from shared.web.site import Site
+from shared.web.site import Site, cookie_name
+from tests.security.routes import ROUTES, Route
 from tests.support.grantline import ADMINISTRATOR, CONSOLE, Grantline
 
-_REDIRECTS = {"/signed-in": ("consent_signed_in", site.signed_in), "/consented": ("consent_consented", site.consented)}
+_REDIRECTS = {"/signed-in": ("consent_signed_in", consents.signed_in), "/consented": ("consent_consented", consents.consented)}
 _ACCOUNTS = count(1)
 MAXIMUM_PAGES = 8
 
@@ -49,14 +52,46 @@ def new_account() -> str:
     return f"account-{next(_ACCOUNTS)}"
 
 
-def operator(name: str = "operator@vendor.example") -> dict[str, str]:
-    """Return the headers that App Service Authentication adds for somebody who is signed in to the console.
+def operator(name: str = "operator@vendor.example", *roles: str) -> dict[str, str]:
+    """Return the headers that App Service Authentication adds for somebody who is signed in to the console, as Operator.
 
+    ``roles`` are other roles instead; one that is "" is none.
     https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
     """
     claims = [{"typ": "preferred_username", "val": name}]
+    claims += [{"typ": "roles", "val": role} for role in roles or (Role.OPERATOR,) if role]
     principal = {"auth_typ": "aad", "claims": claims, "name_typ": "preferred_username", "role_typ": "roles"}
     return {"x-ms-client-principal": b64encode(json.dumps(principal).encode()).decode(), "x-ms-client-principal-name": name}
+
+
+def cookie_of(settings: Settings, value: str) -> dict[str, str]:
+    """Return the header by which a browser brings the console's cookie; none for a browser without one."""
+    return {"cookie": f"other=1; {cookie_name(settings)}={value}"} if value else {}
+
+
+def sent_from(settings: Settings, route: Route, cookie: str, **fields: str) -> tuple[dict[str, str], bytes]:
+    """Return the headers and body of a request as a page of the console, or a program, sends it in that browser."""
+    headers = cookie_of(settings, cookie)
+    if route.method == "GET":
+        return headers, b""
+    if route.is_api:
+        return {**headers, "content-type": "application/json"}, json.dumps(fields).encode()
+    form = {"csrf": access.form_token(cookie, settings), **fields}
+    kind = {"content-type": "application/x-www-form-urlencoded", "origin": settings.public_url}
+    return {**headers, **kind}, urlencode(form).encode()
+
+
+async def ask(site: Site, name: str, cookie: str = "", headers: Mapping[str, str] | None = None, **values: str) -> Reply:
+    """Ask the console's front door for a route as a browser does that has the cookie; ``headers`` are added, or replace others.
+
+    ``values`` are those of the address's parameters; all others are fields of the form or the JSON.
+    """
+    route = ROUTES[name]
+    named = {key: value for key, value in values.items() if f"{{{key}}}" in route.address}
+    fields = {key: value for key, value in values.items() if key not in named}
+    own, body = sent_from(site.settings, route, cookie, **fields)
+    request = Request(route.method, route.path(**named), route=named, headers={**own, **(headers or {})}, body=body)
+    return await site.answer(name, request, route.view)
 
 
 @dataclass
@@ -158,8 +193,7 @@ async def _follow(parts: Grantline, url: str, cookie: str) -> tuple[str, Reply]:
             codes.append(error.problem.code)
             raise
 
-    headers = {"cookie": f"{BROWSER_COOKIE}={cookie}"} if cookie else {}
-    request = Request("GET", urlsplit(url).path, query=query_of(url), headers=headers)
+    request = Request("GET", urlsplit(url).path, query=query_of(url), headers=cookie_of(parts.settings, cookie))
     reply = await parts.container.site.answer(route, request, watched)
     assert codes, f"the redirect was taken: {reply.status} {reply.headers.get('location')}"
     _check_page(reply, codes[0], query_of(url))
