@@ -1,6 +1,6 @@
 """Takes the pictures of the README: starts the local stack, walks a grant in a real Chromium, and writes docs/screenshots/*.png.
 
-usage: python -m tools.screenshots [--only NAME ...]
+usage: python -m tools.screenshots [--only NAME ...] [--into FOLDER]
 
 A picture is written only where it differs visibly from the one that is there, so that a clock or an id alone changes no file.
 """
@@ -22,7 +22,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from local.stack import Options, Stack
 from tests.support import chromium, stacks
 from tests.support.chromium import DESKTOP, DESKTOP_DARK, PHONE, Look
-from tests.support.walks import DIRECTORY, MAIL_FLOW, ROLE, at_rest, begin, consent, until_complete
+from tests.support.walks import DIRECTORY, MAIL_FLOW, ROLE, begin, consent, until_complete
 from tools import browsers
 
 FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
@@ -64,6 +64,8 @@ SHOTS = (
     Shot("grant-completed-phone", Moment.COMPLETED, "{grant}", PHONE),
     Shot("service-status", Moment.COMPLETED, "/"),
     Shot("service-status-dark", Moment.COMPLETED, "/", DESKTOP_DARK),
+    Shot("grant-history", Moment.COMPLETED, "{grant}/history"),
+    Shot("service-account", Moment.COMPLETED, "/service-accounts"),
 )
 """The pictures; one more is one more line."""
 
@@ -75,6 +77,7 @@ class Walk:
     browser: Browser
     stack: Stack
     shots: tuple[Shot, ...]
+    folder: Path
     grant: str = ""
 
     async def whole(self, page: Page) -> None:
@@ -82,7 +85,6 @@ class Walk:
         administrator = self.stack.administrator
         await self.take(Moment.BEFORE, page)
         self.grant = await begin(page, CUSTOMER, CUSTOMER.title())
-        await at_rest(page)
         await self.take(Moment.BEGUN, page)
         for step in (MAIL_FLOW, ROLE):
             await consent(page, step, administrator)
@@ -108,7 +110,10 @@ class Walk:
             if shot.moment is moment:
                 async with chromium.visit(self.browser, self.stack.console, shot.look, storage=storage) as page:
                     await page.goto(shot.path.format(grant=self.grant))
-                    write(FOLDER / f"{shot.name}.png", await page.screenshot(full_page=True, animations="disabled", caret="hide"))
+                    write(
+                        self.folder / f"{shot.name}.png",
+                        await page.screenshot(full_page=True, animations="disabled", caret="hide"),
+                    )
 
 
 def write(path: Path, content: bytes) -> None:
@@ -145,10 +150,10 @@ async def _parts(executable: Path, certutil: Path) -> AsyncIterator[tuple[Browse
                 yield browser, stack
 
 
-async def take(shots: tuple[Shot, ...], executable: Path, certutil: Path) -> None:
-    """Take the pictures."""
+async def take(shots: tuple[Shot, ...], folder: Path, executable: Path, certutil: Path) -> None:
+    """Write the pictures into a folder."""
     async with _parts(executable, certutil) as (browser, stack), chromium.visit(browser, stack.console) as page:
-        await Walk(browser, stack, shots).whole(page)
+        await Walk(browser, stack, shots, folder).whole(page)
 
 
 def main() -> int:
@@ -156,12 +161,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=__doc__)
     names = [shot.name for shot in SHOTS]
     parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    wanted = parser.parse_args().only
+    parser.add_argument("--into", type=Path, default=FOLDER, help="where the pictures are written")
+    arguments = parser.parse_args()
     executable, certutil = browsers.chromium(), browsers.certutil()
     if executable is None or certutil is None:
         print(browsers.missing(), file=sys.stderr)
         return 1
-    asyncio.run(take(tuple(shot for shot in SHOTS if shot.name in wanted), executable, certutil))
+    asyncio.run(take(tuple(shot for shot in SHOTS if shot.name in arguments.only), arguments.into, executable, certutil))
     return 0
 
 

@@ -10,7 +10,7 @@ from tests.support.chromium import EVERY_LOOK, PHONE, PHONE_DARK, Look
 from tests.support.hands import by_keyboard, by_mouse
 from tests.support.walks import DIRECTORY, MAIL_FLOW, ROLE, begin, consent, until_complete
 
-PATHS = ("/", "/grant-access")
+PATHS = ("/", "/grant-access", "/service-accounts")
 """Pages that need no grant."""
 WAYS = {"contoso": by_mouse, "fabrikam": by_keyboard}
 """A tenant is one account's only, so each way through has a tenant of its own."""
@@ -48,11 +48,14 @@ async def test_a_whole_grant(page: Page, stack: Stack, customer: str) -> None:
     """From the dashboard to the success message: the form, and three sign-ins at Microsoft; with the keyboard alone, too."""
     hands = WAYS[customer]()
     person = stacks.person(stack, f"admin@{customer}.")
-    await begin(page, customer, customer.title(), hands)
+    grant = await begin(page, customer, customer.title(), hands)
     for step in (MAIL_FLOW, ROLE, DIRECTORY):
         await consent(page, step, person, hands)
 
     await until_complete(page)
     await page.goto("/")
     row = page.get_by_role("row").filter(has_text=customer.title())
-    await expect(row).to_contain_text("completed")
+    await expect(row.get_by_role("link", name="View")).to_have_attribute("href", grant)
+    for path in (grant, f"{grant}/history", "/service-accounts"):
+        await page.goto(path)
+        assert await axe(page) == []
