@@ -44,7 +44,8 @@ Id: learn.microsoft.com/troubleshoot/entra/entra-id/governance/verify-first-part
 _OWN_PAGE = re.compile(r"/|/portal(/[A-Za-z0-9-]+)+(\?[!-~]*)?")
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
     ),
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",

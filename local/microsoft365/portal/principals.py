@@ -42,7 +42,7 @@ def find_principals(tenant: Tenant, text: str, now: datetime) -> Iterator[Princi
     A GUID finds the principal with that object id or application id and nothing else; any other text finds the names
     that begin with it, whatever the case. Service principals come first, and only once their consent has spread.
     """
-    wanted = text.strip().casefold()
+    wanted = text.casefold()
     services = (each for each in tenant.service_principals.values() if each.visible_at <= now)
     if _GUID.fullmatch(wanted):
         yield from (_service(each) for each in services if wanted in (each.id, each.app_id))
