@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from shared.domain.problems import ProblemError, problem
 from shared.web.http import Request
@@ -42,9 +42,11 @@ class Reading:
         """Return the body; to be read last. Raises ProblemError for all that is wrong with the request."""
         if len(self.request.body) > MAXIMUM_BODY:
             raise ProblemError(problem=problem("body_too_large"))
-        return self.done(
-            self._read(lambda: model.model_validate_json(self.request.body), lambda error: {"pointer": _pointer(error)})
-        )
+        try:
+            content = from_json(self.request.body)
+        except ValueError as error:
+            raise unreadable([*self.errors, {"detail": f"It is no JSON: {error}", "pointer": "#"}]) from None
+        return self.done(self._read(lambda: model.model_validate(content), lambda error: {"pointer": _pointer(error, content)}))
 
     def done(self, found: ModelT | None) -> ModelT:
         """Return what was found. Raises ProblemError when anything was wrong with the request."""
@@ -66,6 +68,17 @@ def unreadable(errors: list[View]) -> ProblemError:
     return ProblemError(problem=problem("request_unreadable"), more={"errors": errors})
 
 
-def _pointer(error: ErrorDetails) -> str:
-    """Return where in the body an error is: a JSON Pointer (RFC 6901) as a URI fragment."""
-    return "#" + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error["loc"])
+def _pointer(error: ErrorDetails, content: Any) -> str:
+    """Return where in the body an error is: a JSON Pointer (RFC 6901) as a URI fragment.
+
+    A place in a union also names the alternative that was tried; the body does not have that.
+    """
+    parts: list[int | str] = []
+    for part in error["loc"]:
+        names = content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+        if part in names:
+            content = content[part]
+            parts.append(part)
+        elif error["type"] == "missing" and part == error["loc"][-1]:
+            parts.append(part)
+    return "#" + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
