@@ -56,6 +56,9 @@ param directoryClientId string
 @description('Client id of the role helper.')
 param roleHelperClientId string
 
+@description('Client id of the activity application; empty: the permission to read activity data is never offered.')
+param activityClientId string = ''
+
 @allowed(['none', 'Mail.ReadBasic.All', 'Mail.Read', 'Mail.ReadWrite'])
 @description('The product\'s permission for all mailboxes.')
 param mailboxPermission string = 'Mail.ReadBasic.All'
@@ -99,6 +102,7 @@ var operatorSettings = {
   GRANTLINE_MAIL_FLOW_CLIENT_ID: mailFlowClientId
   GRANTLINE_DIRECTORY_CLIENT_ID: directoryClientId
   GRANTLINE_ROLE_HELPER_CLIENT_ID: roleHelperClientId
+  GRANTLINE_ACTIVITY_CLIENT_ID: activityClientId
   GRANTLINE_MAILBOX_PERMISSION: mailboxPermission
   GRANTLINE_PRODUCT_NAME: productName
   GRANTLINE_SCANNER_INBOUND_HOST: scannerInboundHost

@@ -16,7 +16,7 @@ from uuid import uuid4
 from shared import failures, telemetry
 from shared.domain import decide, schedule
 from shared.domain.decide import Decision
-from shared.domain.grant import Grant, Nudge, Step
+from shared.domain.grant import Grant, GrantState, Nudge, Step
 from shared.domain.outcomes import Outcome
 from shared.domain.steps import StepName
 from shared.ports import AccountRow, Accounts, Clock, ConflictError, DueIndex, DueRow, EventQueue, GrantStore, Nudges
@@ -222,5 +222,6 @@ def account_row(grant: Grant) -> AccountRow:
         tenant_name=sync.facts.get("tenant_name", ""),
         created_by=grant.created_by,
         is_service_account=is_service_account,
+        asks_activity=grant.state is GrantState.COMPLETED and not grant.steps[StepName.ACTIVITY_CONSENT].is_done,
         seq=grant.seq,
     )

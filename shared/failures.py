@@ -11,7 +11,8 @@ from shared.ports import NotYetError, TransientError
 from shared.telemetry import describe, redact
 
 MAXIMUM_UNEXPECTED = 5
-"""How often a step meets an error that nobody foresaw before it needs attention."""
+"""How often in a row a step meets an error that nobody foresaw before it needs attention."""
+UNEXPECTED = "an unexpected error; trying again"
 
 SPREADING = timedelta(minutes=30)
 """How long a consent or role that had its effect once may seem not to have spread before its step is done again."""
@@ -32,8 +33,14 @@ def outcome_of(error: Exception, step: Step, now: datetime) -> Outcome:
         found = problem("kept_failing", raw="the run did not end within its budget")
         return _wait(step, now, "Microsoft answers slowly; going on", Failed(problem=found))
     unexpected = Failed(problem=problem("unexpected", raw=describe(error)))
-    is_over = step.attempts >= MAXIMUM_UNEXPECTED
-    return unexpected if is_over else _wait(step, now, "an unexpected error; trying again", unexpected)
+    return unexpected if _is_over(step) else _wait(step, now, UNEXPECTED, unexpected)
+
+
+def _is_over(step: Step) -> bool:
+    """True when the last waits were all for unexpected errors; a step that watches for hours meets one now and then."""
+    last = step.waits[-1] if step.waits else None
+    met = last.count if last and last.why == UNEXPECTED else 0
+    return min(met, step.attempts) >= MAXIMUM_UNEXPECTED
 
 
 def _wait(
@@ -45,11 +52,16 @@ def _wait(
     at_least: timedelta = timedelta(),
     give_up: timedelta | None = None,
 ) -> Wait:
-    """Return a wait that grows with the step's attempts and ends as its definition says, or after ``give_up``."""
+    """Return a wait that grows with the step's attempts and ends as its definition says, or after ``give_up``.
+
+    A wait that it interrupts is not shortened by it, and whom that one waited for is waited for still.
+    """
     definition = STEPS[step.name]
     delay = max(at_least, schedule.backoff(step.attempts + 1, definition.retry_first, definition.retry_cap))
     give_up_at = (step.begun_at or now) + (give_up or definition.give_up)
-    return Wait(until=now + delay, why=why, give_up_at=give_up_at, then=then)
+    if give_up is None and step.gives_up_at:
+        give_up_at = max(give_up_at, step.gives_up_at)
+    return Wait(until=now + delay, why=why, give_up_at=give_up_at, then=then, who=step.who)
 
 
 def _not_yet(error: NotYetError, step: Step, now: datetime) -> Wait:

@@ -23,6 +23,7 @@ TITLES: Mapping[Application, str] = {
     Application.MAIL_FLOW: "Grantline Mail Flow",
     Application.DIRECTORY: "Grantline Directory",
     Application.ROLE_HELPER: "Grantline Role Helper",
+    Application.ACTIVITY: "Grantline Activity",
 }
 
 

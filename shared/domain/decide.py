@@ -107,9 +107,12 @@ def decide(grant: Grant, name: StepName, run_id: str, outcome: Outcome, now: dat
 
 
 def person_acted(grant: Grant, name: StepName, now: datetime, *, actor: str, rows: tuple[Row, ...] = ()) -> Decision | None:
-    """Return the grant with a step queued that a person has done their part of; None when it waits for nobody."""
+    """Return the grant with a step queued that a person has done their part of by a sign-in.
+
+    None when it waits for nobody, or no sign-in begins it: then ``rows``, such as an administrator's token, are not kept either.
+    """
     step = grant.steps[name]
-    if step.state not in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION):
+    if step.state not in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION) or grant.person_of(name) is None:
         return None
     decision = replace(_queue(grant, step, now), rows=rows)
     return with_events(decision, now, ("step.person_acted", name, {"actor": actor}))
@@ -142,21 +145,28 @@ def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> De
 
 
 def expect_tenant(grant: Grant, tenant_id: str) -> Grant | None:
-    """Return the grant as one for ``tenant_id`` alone, as the operator knows it; None when it is another tenant's already."""
+    """Return the grant as one for ``tenant_id`` alone, as the operator knows it; None when it is another tenant's already.
+
+    Another tenant that was proved, but has not consented yet, is forgotten: a consent that is on its way from there is refused.
+    """
     if grant.pinned_tenant not in ("", tenant_id):
         return None
-    return replace(grant, intent=replace(grant.intent, expected_tenant=tenant_id))
+    proved = grant.tenant_id if grant.tenant_id == tenant_id else ""
+    return replace(grant, tenant_id=proved, intent=replace(grant.intent, expected_tenant=tenant_id))
 
 
 def choose_role_mode(grant: Grant, role_mode: RoleMode, now: datetime, *, actor: str) -> Decision | None:
-    """Return the grant with another way to the role, begun anew where a person is waited for; None when nothing changes."""
+    """Return the grant with another way to the role, begun anew if it was begun; None when nothing changes.
+
+    A run that is under way holds its step no more, and an administrator's token does not outlive the choice of another way.
+    """
     step = grant.steps[StepName.ROLE_ASSIGNMENT]
     if grant.intent.role_mode is role_mode or step.is_done:
         return None
     grant = replace(grant, intent=replace(grant.intent, role_mode=role_mode))
     decision = Decision(grant)
-    if step.awaits_person or step.state is StepState.NEEDS_ATTENTION:
-        decision = _begin(grant, step, now)
+    if step.state is not StepState.BLOCKED:
+        decision = replace(_begin(grant, step, now), deletes=(SEALED_ROW,))
     return with_events(decision, now, ("role_mode.chosen", step.name, {"role_mode": role_mode, "actor": actor}))
 
 
@@ -236,20 +246,21 @@ def _progress(grant: Grant, step: Step, outcome: outcomes.Progress, now: datetim
 
 
 def _wait(grant: Grant, step: Step, outcome: outcomes.Wait, now: datetime) -> Decision:
+    until = min(outcome.until, outcome.give_up_at)  # its end is met, not passed by the last look's delay
     waiting = replace(
         step,
         state=StepState.WAITING,
         reason=outcome.why,
         who=outcome.who,
-        clock=outcome.until,
+        clock=until,
         gives_up_at=outcome.give_up_at,
         attempts=step.attempts + 1,
         facts={**step.facts, **outcome.facts},
     )
-    decision = Decision(grant.with_step(waiting), nudges=(Nudge(grant.grant_id, step.name, outcome.until),))
+    decision = Decision(grant.with_step(waiting), nudges=(Nudge(grant.grant_id, step.name, until),))
     if step.waits and step.waits[-1].why == outcome.why:
         return decision
-    data = {"why": outcome.why, "until": schedule.stamp(outcome.until), "give_up_at": schedule.stamp(outcome.give_up_at)}
+    data = {"why": outcome.why, "until": schedule.stamp(until), "give_up_at": schedule.stamp(outcome.give_up_at)}
     return with_events(decision, now, ("step.waiting", step.name, data))
 
 
@@ -327,6 +338,7 @@ def _begin(grant: Grant, step: Step, now: datetime) -> Decision:
         run_id="",
         started_at=step.started_at or now,
         changed_at=now,
+        waits=_add_wait(step, now),
         problem=None,
     )
     return Decision(grant.with_step(waiting))
@@ -351,6 +363,7 @@ def _queue(grant: Grant, step: Step, now: datetime) -> Decision:
         started_at=step.started_at or now,
         begun_at=now,
         changed_at=now,
+        waits=_add_wait(step, now),
         problem=None,
     )
     return Decision(grant.with_step(queued), nudges=(Nudge(grant.grant_id, step.name, now),))

@@ -271,6 +271,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "What was done then stands, and nothing else was changed. Send the command with an id of its own.",
         Actor.OPERATOR,
     ),
+    "application_not_offered": ProblemKind(
+        "This installation has no application of its own for this permission.",
+        "Ask the installation's operator: with a registration and its client id in the settings the step is offered.",
+        Actor.OPERATOR,
+    ),
     "grant_unknown": ProblemKind(
         "There is no such grant.",
         "Check the address, or begin at the dashboard.",
@@ -292,11 +297,6 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Check the tenant's domain or id, and that it is in the cloud that this installation serves.",
         Actor.OPERATOR,
     ),
-    "tenant_blocked": ProblemKind(
-        "Microsoft has blocked or deleted this tenant.",
-        "Open a support request at Microsoft for the tenant; retry when it is in service again.",
-        Actor.TENANT_ADMINISTRATOR,
-    ),
     "tenant_settled": ProblemKind(
         "This grant is for another tenant already.",
         "Check the tenant's domain or id. Another tenant needs a grant of its own, for another account.",
@@ -306,6 +306,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "The API takes JSON, and this request is of another kind.",
         "Send the content as JSON, with the header Content-Type: application/json.",
         Actor.OPERATOR,
+    ),
+    "tenant_blocked": ProblemKind(
+        "Microsoft has blocked or deleted this tenant.",
+        "Open a support request at Microsoft for the tenant; retry when it is in service again.",
+        Actor.TENANT_ADMINISTRATOR,
     ),
     "other_cloud": ProblemKind(
         "The tenant is in another Microsoft cloud than this installation serves.",

@@ -2,7 +2,9 @@
 
 Sources: https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud (authorities),
 https://learn.microsoft.com/graph/deployments (Graph), https://learn.microsoft.com/exchange/reference/admin-api-endpoints-overview
-(Exchange), and "Configure an application to trust a managed identity" (audiences of federated credentials).
+(Exchange), and "Configure an application to trust a managed identity" (audiences of federated credentials). The Office 365
+Management APIs: https://learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-reference, which
+names no host of 21Vianet's; that one is known in the field only.
 """
 
 from collections.abc import Mapping
@@ -29,38 +31,54 @@ class Cloud:
     exchange: str
     graph_resource: str
     exchange_resource: str
+    management_resource: str
     assertion_audience: str
 
     def scope(self, resource: Resource) -> str:
         """Return the scope that asks for all that is granted on a resource."""
-        names = {Resource.GRAPH: self.graph_resource, Resource.EXCHANGE: self.exchange_resource}
+        names = {
+            Resource.GRAPH: self.graph_resource,
+            Resource.EXCHANGE: self.exchange_resource,
+            Resource.MANAGEMENT: self.management_resource,
+        }
         return f"{names[resource]}/.default"
 
 
-def _cloud(authority: str, graph: str, exchange: str, audience: str) -> Cloud:
+def _cloud(authority: str, graph: str, exchange: str, management: str, audience: str) -> Cloud:
     graph_url, exchange_url = f"https://{graph}", f"https://{exchange}"
-    return Cloud(f"https://{authority}", graph_url, exchange_url, graph_url, exchange_url, audience)
+    return Cloud(f"https://{authority}", graph_url, exchange_url, graph_url, exchange_url, f"https://{management}", audience)
 
 
-_WORLDWIDE = _cloud("login.microsoftonline.com", "graph.microsoft.com", "outlook.office365.com", "api://AzureADTokenExchange")
+_WORLDWIDE = _cloud(
+    "login.microsoftonline.com", "graph.microsoft.com", "outlook.office365.com", "manage.office.com", "api://AzureADTokenExchange"
+)
 
 CLOUDS: Mapping[str, Cloud] = {
     "global": _WORLDWIDE,
-    "gcc": _WORLDWIDE,
+    "gcc": replace(_WORLDWIDE, management_resource="https://manage-gcc.office.com"),
     "gcc_high": _cloud(
-        "login.microsoftonline.us", "graph.microsoft.us", "outlook.office365.us", "api://AzureADTokenExchangeUSGov"
+        "login.microsoftonline.us",
+        "graph.microsoft.us",
+        "outlook.office365.us",
+        "manage.office365.us",
+        "api://AzureADTokenExchangeUSGov",
     ),
     "dod": _cloud(
-        "login.microsoftonline.us", "dod-graph.microsoft.us", "outlook-dod.office365.us", "api://AzureADTokenExchangeUSGov"
+        "login.microsoftonline.us",
+        "dod-graph.microsoft.us",
+        "outlook-dod.office365.us",
+        "manage.protection.apps.mil",
+        "api://AzureADTokenExchangeUSGov",
     ),
     "china": _cloud(
         "login.partner.microsoftonline.cn",
         "microsoftgraph.chinacloudapi.cn",
         "outlook.office365.cn",
+        "manage.office365.cn",
         "api://AzureADTokenExchangeChina",
     ),
 }
-"""Every cloud by its setting. GCC uses the worldwide hosts."""
+"""Every cloud by its setting. GCC uses the worldwide hosts, but for the Office 365 Management APIs."""
 
 
 def cloud_of(settings: Settings) -> Cloud:

@@ -1,6 +1,7 @@
 """Microsoft Graph: the directory and the role assignments of a tenant, read from raw answers (``graph_sdk``)."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -113,6 +114,16 @@ class GraphDirectory:
         """See ``ports.Directory``."""
         _, client = await self._graph.builders()
         return tuple(map(read_domain, await self._graph.pages(client.domains, select=list(DOMAIN_PROPERTIES))))
+
+    async def user_count(self) -> int:
+        """See ``ports.Directory``. Counting is an advanced query (https://learn.microsoft.com/graph/aad-advanced-queries)."""
+        sdk, client = await self._graph.builders()
+        information = sdk.first_page(client.users, select=["id"], top=1, count=True)
+        information.headers.try_add("ConsistencyLevel", "eventual")
+        count = (await self._graph.read(information)).get("@odata.count")
+        if not isinstance(count, int):
+            raise errors.unreadable(Service.GRAPH, HTTPStatus.OK)
+        return count
 
     async def users(self, next_link: str = "") -> Page[User]:
         """See ``ports.Directory``."""

@@ -45,8 +45,14 @@ class Tokens:
         self._pool: CredentialPool | None = None
 
     def client_id(self, application: str) -> str:
-        """Return the registration's client id. Raises ValueError for an application that Grantline does not have."""
-        return str(getattr(self._settings, f"{Application(application)}_client_id"))
+        """Return the registration's client id.
+
+        Raises ValueError for an application that Grantline does not have, RefusedError for one that this installation is without.
+        """
+        client_id = getattr(self._settings, f"{Application(application)}_client_id")
+        if client_id is None:
+            raise RefusedError(f"the {application} application is not configured", problem("application_not_offered"))
+        return str(client_id)
 
     def roles_page(self) -> str:
         """Return where directory roles are assigned by hand."""

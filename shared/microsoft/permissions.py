@@ -5,7 +5,8 @@ wait for exactly these permissions, and tests compare it with the calls that the
 
 Sources: permission names, ids and what is least for a call are Microsoft's own data (microsoft-graph-devx-content,
 ``permissions/new``); Exchange's are from "App-only authentication for unattended scripts" (office-docs-powershell,
-``app-only-auth-powershell-v2.md``).
+``app-only-auth-powershell-v2.md``); that of the Office 365 Management APIs is from third parties (KelvinTegelaar/CIPP-API,
+``Config/SAMManifest.json``), for Microsoft names the permission and not its id.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ class Application(StrEnum):
     MAIL_FLOW = "mail_flow"
     DIRECTORY = "directory"
     ROLE_HELPER = "role_helper"
+    ACTIVITY = "activity"
 
 
 class Consumer(StrEnum):
@@ -35,11 +37,13 @@ class Resource(StrEnum):
 
     GRAPH = "00000003-0000-0000-c000-000000000000"
     EXCHANGE = "00000002-0000-0ff1-ce00-000000000000"
+    MANAGEMENT = "c5393580-f805-4401-95e8-94b7a6ef2fc2"
 
 
 RESOURCE_NAMES: Mapping[Resource, str] = {
     Resource.GRAPH: "Microsoft Graph",
     Resource.EXCHANGE: "Office 365 Exchange Online",
+    Resource.MANAGEMENT: "Office 365 Management APIs",
 }
 """What Microsoft calls the services."""
 
@@ -131,6 +135,15 @@ _BASE: tuple[Permission, ...] = (
         "Assign the Exchange Administrator role to the mail-flow application, once, as the administrator who signs in.",
         "Can assign any directory role while the administrator's sign-in lasts; it is deleted as soon as the role is assigned.",
         delegated=True,
+    ),
+    Permission(
+        Application.ACTIVITY,
+        Resource.MANAGEMENT,
+        "ActivityFeed.Read",
+        "594c1fb6-4f81-4475-ae41-0c394909246c",
+        Consumer.PRODUCT,
+        "Let the product read activity data, for protection based on user behavior.",
+        "Shows the audit log of the organization: who signed in, and who did what in mail, files and settings.",
     ),
 )
 

@@ -68,6 +68,8 @@ class ConsentFlow:
         stored = await self.engine.grants.load(grant_id)
         if stored is None or stored.grant.person_of(step) is None:
             raise RedirectError(problem=problem("grant_unknown"))
+        if step is StepName.ACTIVITY_CONSENT and not self.settings.offers_activity:
+            raise RedirectError(problem=problem("application_not_offered"))
         grant = stored.grant
         if grant.steps[step].state not in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION):
             return grant_page(grant_id)

@@ -4,19 +4,22 @@ Each slice commits its cursor in its outcome's transaction; a crash repeats at m
 twice is no error. Users come as pages of up to 999 (https://learn.microsoft.com/graph/api/user-list).
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from shared import failures
+from shared import failures, telemetry
 from shared.domain import schedule
 from shared.domain.grant import Row
 from shared.domain.outcomes import Done, Failed, Outcome, Progress
-from shared.domain.problems import Problem
+from shared.domain.problems import GrantlineError, Problem
 from shared.domain.steps import STEPS
 from shared.ports import DIRECTORY_SHARDS, Directory, DirectoryState, RefusedError, TransientError
 from shared.workflows.run import Run, progress_row
+
+LOG = logging.getLogger(__name__)
 
 CURSOR_ROW = "sync|directory"
 PAGE_EXPIRED = "page_expired"
@@ -26,7 +29,10 @@ SLICE = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a sync is: the generation that it fills, the collection that it reads, and the page that comes next."""
+    """Where a sync is: the generation that it fills, the collection that it reads, and the page that comes next.
+
+    ``of`` is how many users there were about when it began; 0 where Microsoft did not tell.
+    """
 
     generation: int
     collection: str = "users"
@@ -35,6 +41,7 @@ class Cursor:
     groups: int = 0
     tenant_name: str = ""
     domains: tuple[str, ...] = ()
+    of: int = 0
 
 
 Reader = Callable[[Run, Directory, Cursor], Awaitable[Cursor]]
@@ -70,7 +77,16 @@ async def _start(run: Run, directory: Directory) -> Cursor:
     organization = await directory.organization()
     domains = tuple(domain.name for domain in await directory.domains() if domain.is_verified)
     generation = (current.generation if current else 0) + 1
-    return Cursor(generation, tenant_name=organization.display_name, domains=domains)
+    return Cursor(generation, tenant_name=organization.display_name, domains=domains, of=await _estimate(directory))
+
+
+async def _estimate(directory: Directory) -> int:
+    """Return how many users there are about. It is for people to see: whatever goes wrong with it never holds up the sync."""
+    try:
+        return await directory.user_count()
+    except GrantlineError as error:
+        LOG.info("the number of users is not known: %s", telemetry.describe(error))
+        return 0
 
 
 async def _read_users(run: Run, directory: Directory, cursor: Cursor) -> Cursor:
@@ -127,5 +143,12 @@ def _counts(cursor: Cursor) -> dict[str, Any]:
 
 
 async def _show_progress(run: Run, cursor: Cursor) -> None:
-    value = {**_counts(cursor), "collection": cursor.collection, "at": schedule.stamp(run.clock())}
+    value = {**_counts(cursor), "of": _of(cursor), "collection": cursor.collection, "at": schedule.stamp(run.clock())}
     await run.clients.rows.put(progress_row(run.step.name, value))
+
+
+def _of(cursor: Cursor) -> int | None:
+    """Return how many users there will be: never fewer than are done, exact once all are read, None while nobody knows."""
+    if cursor.collection != "users":
+        return cursor.users
+    return max(cursor.of, cursor.users) if cursor.of else None

@@ -14,7 +14,7 @@ from shared.mailflow.diff import Difference
 from shared.mailflow.facts import missing_facts
 from shared.mailflow.kinds import READ_CMDLETS
 from shared.workflows.run import Run, told
-from shared.workflows.tenant import StaleReadError, View, apply, look
+from shared.workflows.tenant import StaleReadError, View, apply, look, show_progress
 
 NEEDED_CMDLETS = kinds.NEEDED_CMDLETS
 """Every cmdlet that the workflows use; the role has its effect once Exchange offers them all."""
@@ -34,12 +34,13 @@ async def mail_flow(run: Run) -> Outcome:
     if view.foreign:
         return NeedsPerson(problem=problem("foreign_object", raw="; ".join(item.name for item in view.foreign)))
     pending = view.changes
+    await show_progress(run, view, pending)
     if not pending:
         return Done(facts=_made(view))
     if _is_settling(run):
         return wait_to_see(run, view.differences)
     try:
-        is_complete = await apply(run, exchange, pending)
+        is_complete = await apply(run, exchange, view)
     except StaleReadError as error:
         return wait_to_see(run, view.differences, raw=str(error))
     written = schedule.stamp(run.clock())

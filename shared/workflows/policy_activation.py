@@ -23,7 +23,7 @@ async def policy_activation(run: Run) -> Outcome:
     if broken:
         return _restore(run, broken)
     try:
-        if not await apply(run, exchange, view.changes):
+        if not await apply(run, exchange, view):
             return Progress()
     except StaleReadError as error:
         return wait_to_see(run, view.differences, raw=str(error))

@@ -1,10 +1,11 @@
 """Reading and changing the mail-flow objects of a run's tenant."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from shared.domain import schedule
 from shared.domain.problems import GrantlineError, Problem, problem
 from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects, group_names
 from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects
@@ -12,7 +13,7 @@ from shared.mailflow.kinds import GET_MEMBERS, KINDS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
 from shared.ports import Exchange, NotFoundError, RefusedError
-from shared.workflows.run import Run
+from shared.workflows.run import Run, progress_row
 
 WRITE_MARGIN = timedelta(seconds=10)
 """No write begins with less time left: a cmdlet that has begun is to end, and be journaled, within the run."""
@@ -84,18 +85,28 @@ async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmd
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
 
 
-async def apply(run: Run, exchange: Exchange, pending: Iterable[Change]) -> bool:
-    """Make the changes one after the other, each journaled before and after; return False when the time ended before they did.
+async def apply(run: Run, exchange: Exchange, view: View) -> bool:
+    """Make the view's changes one after the other, each journaled before and after, and show how far they are.
 
-    Raises RefusedError that names the object when Exchange refuses one, StaleReadError when what was read is out of date.
+    Returns False when the time ended before they did. Raises RefusedError that names the object when Exchange refuses one,
+    StaleReadError when what was read is out of date.
     """
-    for change in pending:
+    pending = view.changes
+    for number, change in enumerate(pending, start=1):
         if run.time_left() <= WRITE_MARGIN:
             return False
         await run.clients.journal.before(change.object.name, change.former)
         await _write(exchange, change)
         await run.clients.journal.after(change.object.name, change.result)
+        await show_progress(run, view, pending[number:])
     return True
+
+
+async def show_progress(run: Run, view: View, pending: Sequence[Change]) -> None:
+    """Show how many objects are as the grant wants them, of how many; ``pending`` is what is still to be changed."""
+    unfinished = {(change.object.kind, change.object.name) for change in pending}
+    value = {"objects": len(view.desired) - len(unfinished), "of": len(view.desired), "at": schedule.stamp(run.clock())}
+    await run.clients.rows.put(progress_row(run.step.name, value))
 
 
 async def _write(exchange: Exchange, change: Change) -> None:

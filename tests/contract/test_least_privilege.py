@@ -168,7 +168,8 @@ async def test_without_the_product_nothing_is_asked_for_that_no_call_needs(tmp_p
     (product,) = (entry for entry in registered("directory", MAILBOX) if entry.consumer is Consumer.PRODUCT)
     assert set(registered("directory", "")) == set(registered("directory", MAILBOX)) - {product}
     for application in Application:
-        assert {entry.consumer for entry in registered(application, "")} == {Consumer.GRANTLINE}
+        consumer = Consumer.PRODUCT if application is Application.ACTIVITY else Consumer.GRANTLINE
+        assert {entry.consumer for entry in registered(application, "")} == {consumer}
 
     async with open_world(GRANTLINE_MAILBOX_PERMISSION="none") as world:
         with _registered_without(world, product, tmp_path):

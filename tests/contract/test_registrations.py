@@ -75,10 +75,10 @@ def test_sign_in_shows_directory_roles(application: Application) -> None:
 def test_ids_are_microsofts(entry: Permission) -> None:
     """Each permission carries the id that Microsoft publishes for its kind."""
     data = _slice()
-    if entry.resource is Resource.EXCHANGE:
-        exchange = data["other_resources"]["Office 365 Exchange Online"]
-        assert exchange["resourceAppId"] == Resource.EXCHANGE.value
-        assert exchange["appRoles"][entry.name] == entry.permission_id
+    if entry.resource is not Resource.GRAPH:
+        resource = data["other_resources"][permissions.RESOURCE_NAMES[entry.resource]]
+        assert resource["resourceAppId"] == entry.resource.value
+        assert resource["appRoles"][entry.name] == entry.permission_id
     else:
         kind = "DelegatedWork" if entry.delegated else "Application"
         assert data["permissions"][entry.name]["ids"][kind] == entry.permission_id
@@ -119,10 +119,19 @@ def test_every_permission_of_grantline_is_needed_by_a_call() -> None:
 
 @pytest.mark.parametrize("choice", MAILBOX)
 def test_the_product_has_the_chosen_permission_alone(choice: str) -> None:
-    """The setting decides which permission for all mailboxes is asked for; none when it is empty."""
-    product = [entry.name for entry in permissions.catalogue(choice) if entry.consumer is Consumer.PRODUCT]
+    """The setting decides which permission for all mailboxes is asked for; none when it is empty. Activity data stands apart."""
+    product = {(entry.application, entry.name) for entry in permissions.catalogue(choice) if entry.consumer is Consumer.PRODUCT}
+    mailboxes = {(Application.DIRECTORY, choice)} if choice else set()
 
-    assert product == ([choice] if choice else [])
+    assert product == {(Application.ACTIVITY, "ActivityFeed.Read"), *mailboxes}
+
+
+def test_activity_data_is_read_and_nothing_else() -> None:
+    """The activity application asks for one permission of one service, without a person's own rights."""
+    (entry,) = permissions.registered(Application.ACTIVITY, "Mail.ReadWrite")
+
+    assert (entry.resource, entry.name, entry.delegated) == (Resource.MANAGEMENT, "ActivityFeed.Read", False)
+    assert "protection based on user behavior" in entry.reason
 
 
 def test_no_standing_right_to_assign_roles() -> None:

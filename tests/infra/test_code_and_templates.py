@@ -16,11 +16,13 @@ NOT_DEPLOYED: Mapping[str, str] = {
     "authority_url": "the simulated tenant's",
     "graph_url": "the simulated tenant's",
     "exchange_url": "the simulated tenant's",
+    "portal_url": "the simulated tenant's",
     "ca_file": "the simulated tenant's",
     "development_identity": "refused where App Service runs the app",
     "mail_flow_client_secret": "the managed identity vouches for the registration: no secret to leak or to rotate",
     "directory_client_secret": "the managed identity vouches for the registration",
     "role_helper_client_secret": "the managed identity vouches for the registration",
+    "activity_client_secret": "the managed identity vouches for the registration",
     "storage_connection": "it would hold a key, and keys are off",
     "sign_in_on": "set by App Service itself",
     "site_name": "set by App Service itself",
@@ -48,6 +50,7 @@ VALUES: Mapping[str, str] = {
     "mailFlowClientId": "11111111-1111-4111-8111-111111111111",
     "directoryClientId": "22222222-2222-4222-8222-222222222222",
     "roleHelperClientId": "33333333-3333-4333-8333-333333333333",
+    "activityClientId": "55555555-5555-4555-8555-555555555555",
     "mailboxPermission": "Mail.ReadBasic.All",
     "productName": "Grantline",
     "scannerInboundHost": "in.scanner.example",
@@ -106,7 +109,7 @@ def test_defaults_are_those_of_the_code() -> None:
     parameters = template("main")["parameters"]
     for setting, parameter in variable("operatorSettings", of="main").items():
         field = Settings.model_fields[setting.removeprefix("GRANTLINE_").lower()]
-        default = None if field.is_required() else field.default
+        default = None if field.is_required() else field.default or ""  # an app setting that is empty is none to the code
         assert parameters[parameter]["default"] == default, setting
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared import failures
-from shared.domain.grant import Step
+from shared.domain.grant import Step, WaitRecord
 from shared.domain.outcomes import Failed, NeedsPerson, Reopen, Wait
-from shared.domain.problems import problem
+from shared.domain.problems import Actor, problem
 from shared.domain.steps import STEPS, StepName
 from shared.ports import NotYetError, RefusedError, TransientError
 
@@ -53,9 +53,29 @@ def test_microsofts_wish_is_honoured() -> None:
 def test_an_unexpected_error_ends_as_a_problem_without_secrets() -> None:
     """It is tried again a few times; then an operator sees it, redacted."""
     error = ValueError("Bearer abc.def broke")
+    most = failures.MAXIMUM_UNEXPECTED
+    waits = (WaitRecord(failures.UNEXPECTED, most, 60.0),)
     first = failures.outcome_of(error, Step(StepName.PREFLIGHT, begun_at=NOW), NOW)
-    last = failures.outcome_of(error, Step(StepName.PREFLIGHT, begun_at=NOW, attempts=failures.MAXIMUM_UNEXPECTED), NOW)
+    last = failures.outcome_of(error, Step(StepName.PREFLIGHT, begun_at=NOW, attempts=most, waits=waits), NOW)
 
     assert isinstance(first, Wait)
     assert isinstance(last, Failed)
     assert "abc.def" not in last.problem.raw
+
+
+def test_a_long_wait_survives_an_unexpected_error() -> None:
+    """A step that has looked a hundred times meets one error that nobody foresaw: it goes on looking."""
+    step = Step(StepName.ROLE_ASSIGNMENT, begun_at=NOW, attempts=100, waits=(WaitRecord("watching", 100, 1500.0),))
+
+    assert isinstance(failures.outcome_of(ValueError("once"), step, NOW), Wait)
+
+
+@pytest.mark.parametrize("error", [TransientError("busy"), TimeoutError(), ValueError("unforeseen")], ids=repr)
+def test_an_interruption_does_not_shorten_the_wait(error: Exception) -> None:
+    """A wait of two weeks for a person is not over after a day because Microsoft was busy once; who must act stays told."""
+    end = NOW + timedelta(days=14)
+    step = Step(StepName.ROLE_ASSIGNMENT, begun_at=NOW, gives_up_at=end, who=Actor.TENANT_ADMINISTRATOR)
+    outcome = failures.outcome_of(error, step, NOW + timedelta(days=3))
+
+    assert isinstance(outcome, Wait)
+    assert (outcome.give_up_at, outcome.who) == (end, Actor.TENANT_ADMINISTRATOR)

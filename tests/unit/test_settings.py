@@ -93,3 +93,24 @@ def test_an_application_needs_a_credential() -> None:
         load(without)
     identity = "00000000-0000-4000-8000-000000000009"
     assert load({**without, "GRANTLINE_MANAGED_IDENTITY_CLIENT_ID": identity}).managed_identity_client_id == identity
+
+
+ACTIVITY_ID = "00000000-0000-4000-8000-000000000004"
+
+
+def test_activity_data_is_offered_where_its_application_is_set() -> None:
+    """Without a client id nobody is asked for the permission; with one it needs a credential as every application does."""
+    activity = {"GRANTLINE_ACTIVITY_CLIENT_ID": ACTIVITY_ID}
+
+    assert not load(APP_SETTINGS).offers_activity
+    assert load({**APP_SETTINGS, **activity, "GRANTLINE_ACTIVITY_CLIENT_SECRET": "made up"}).offers_activity
+    with pytest.raises(SettingsError, match="GRANTLINE_ACTIVITY_CLIENT_SECRET"):
+        load({**APP_SETTINGS, **activity})
+    identity = {"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID": "00000000-0000-4000-8000-000000000009"}
+    assert load({**APP_SETTINGS, **activity, **identity}).offers_activity
+
+
+def test_a_secret_without_its_application_is_a_fault() -> None:
+    """A client id that was forgotten, or misspelt, is told: the offer would be missing without a word."""
+    with pytest.raises(SettingsError, match="GRANTLINE_ACTIVITY_CLIENT_ID: is missing"):
+        load({**APP_SETTINGS, "GRANTLINE_ACTIVITY_CLIENT_SECRET": "made up"})

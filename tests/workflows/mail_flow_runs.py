@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from shared.domain.grant import Direction, Grant, Intent, Scope, ScopeKind, Step
+from shared.domain.grant import Direction, Facts, Grant, Intent, Row, Scope, ScopeKind, Step
 from shared.domain.outcomes import Outcome, Progress, Wait
 from shared.domain.steps import StepName
 from shared.ports import Bindings, DirectoryStore, Exchange, Microsoft
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.policy_activation import policy_activation
 from shared.workflows.preflight import preflight
-from shared.workflows.run import Clients, GrantRows, Run, Workflow
+from shared.workflows.run import Clients, Run, Workflow
 from tests.unit.mailflow.requests import GRANT_ID, SETTINGS
 from tests.workflows.fake_exchange import FakeExchange
 
@@ -62,6 +62,21 @@ class MemoryJournal:
 
 
 @dataclass
+class MemoryRows:
+    """``run.GrantRows`` in memory; ``shown`` keeps everything that was written, in order."""
+
+    shown: list[Row] = field(default_factory=list)
+
+    async def row(self, key: str) -> Facts | None:
+        """Return what was written last under a key."""
+        return next((row.value for row in reversed(self.shown) if row.key == key), None)
+
+    async def put(self, row: Row) -> None:
+        """Keep the row."""
+        self.shown.append(row)
+
+
+@dataclass
 class FakeMicrosoft:
     """The part of ``ports.Microsoft`` that the mail flow uses."""
 
@@ -83,6 +98,7 @@ class Bench:
     now: datetime = NOW
     tick: timedelta = timedelta()
     """How much time each look at the clock takes."""
+    rows: MemoryRows = field(default_factory=MemoryRows)
     journal: MemoryJournal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +115,7 @@ class Bench:
         clients = Clients(
             microsoft=cast("Microsoft", FakeMicrosoft(self.exchange)),
             journal=self.journal,
-            rows=cast("GrantRows", None),
+            rows=self.rows,
             directory=cast("DirectoryStore", None),
             bindings=cast("Bindings", None),
         )

@@ -14,7 +14,7 @@ from shared.engine import Engine
 from shared.microsoft import graph
 from shared.ports import Directory, DirectoryState, Group, Microsoft, Page, User
 from shared.storage.table import Table
-from shared.workflows.directory_sync import CURSOR_ROW, PROGRESS_ROW
+from shared.workflows.directory_sync import CURSOR_ROW
 from shared.workflows.run import Run
 from tests.support.worlds import Case, KilledError, World, open_world
 
@@ -24,6 +24,8 @@ SYNC = StepName.DIRECTORY_SYNC
 USERS, GROUPS = 16, 5
 """Of a small tenant: four pages of five users, among them a guest and a shared mailbox, and one page of groups."""
 NEXT_PAGE = r"/v1\.0/users.*skiptoken"
+PAGE, COUNT = r"/v1\.0/users\?(?!.*count=)", r"/v1\.0/users\?.*count="
+PROGRESS_ROW = "progress|directory_sync"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -54,7 +56,7 @@ async def _current(case: Case) -> DirectoryState | None:
 async def _user_pages(case: Case) -> list[str]:
     """Return, for each page of users that Microsoft gave, whether it was the "first" or a "next" one."""
     given = await case.requests(operation="/users", status="200")
-    return ["next" if "skiptoken" in each["query"] else "first" for each in given]
+    return ["next" if "skiptoken" in each["query"] else "first" for each in given if "count=" not in each["query"]]
 
 
 Before = Callable[[], Awaitable[None]]
@@ -223,8 +225,59 @@ async def test_progress_is_shown_after_every_page(case: Case) -> None:
     await look()
 
     assert shown[0] is None
-    progress = [(row["collection"], row["users"], row["groups"]) for row in shown[1:] if row]
-    assert progress == [*(("users", 5 * page, 0) for page in (1, 2, 3)), ("groups", USERS, 0), ("", USERS, GROUPS)]
+    progress = [(row["collection"], row["users"], row["of"], row["groups"]) for row in shown[1:] if row]
+    pages = [("users", 5 * page, USERS, 0) for page in (1, 2, 3)]
+    assert progress == [*pages, ("groups", USERS, USERS, 0), ("", USERS, USERS, GROUPS)]
+
+
+async def _shown(case: Case) -> list[tuple[int, int | None]]:
+    """Sync, and return how many users were done, of how many, after each page."""
+    shown: list[tuple[int, int | None]] = []
+
+    async def look() -> None:
+        row = await case.row(PROGRESS_ROW)
+        shown.extend([(row["users"], row["of"])] if row else [])
+
+    assert (await case.work(SYNC, _watching(case, look))).is_done
+    await look()
+    return shown
+
+
+async def test_the_users_are_counted_once(case: Case) -> None:
+    """One request more, as Microsoft documents it, before the first page; a later slice does not ask again."""
+    await case.work(SYNC, _watching(case, _slow(case, 15)))
+    cursor: Facts = await case.row(CURSOR_ROW)
+    assert (await case.work(SYNC)).is_done
+
+    assert cursor["of"] == USERS
+    asked = await case.requests(operation="/users")
+    assert ["count=" in each["query"] for each in asked] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 403, "body": {"error": {"code": "Authorization_RequestDenied", "message": "Insufficient privileges."}}},
+        {"status": 400, "body": {"error": {"code": "Request_UnsupportedQuery", "message": "Unsupported Query."}}},
+        {"status": 503},
+        {"status": 200, "body": {"value": []}},
+        {"drop": True, "times": 5},
+    ],
+    ids=["refused", "unsupported", "busy", "without a count", "dropped"],
+)
+async def test_a_count_that_fails_holds_nothing_up(case: Case, refusal: dict[str, Any]) -> None:
+    """Without it nobody knows how many users there will be, until all are read; the sync is as always."""
+    await case.world.fault(COUNT, **refusal)
+
+    assert await _shown(case) == [(5, None), (10, None), (15, None), (USERS, USERS), (USERS, USERS)]
+
+
+@pytest.mark.parametrize(("told", "shown"), [(7, [7, 10, 15]), (10, [10, 10, 15]), (900, [900, 900, 900])])
+async def test_an_estimate_is_never_smaller_than_what_is_done(case: Case, told: int, shown: list[int]) -> None:
+    """Microsoft counts in an index that lags behind: what is done counts more, and in the end it is all."""
+    await case.world.fault(COUNT, status=200, body={"@odata.count": told, "value": []})
+
+    assert await _shown(case) == [*zip((5, 10, 15), shown, strict=True), (USERS, USERS), (USERS, USERS)]
 
 
 async def test_a_busy_page_keeps_those_before_it(case: Case) -> None:
@@ -290,7 +343,7 @@ async def test_pages_that_are_always_forgotten_are_a_problem_in_the_end(case: Ca
 
 async def test_a_forgotten_first_page_is_a_problem(case: Case) -> None:
     """Where nothing was read yet there is nothing to begin again."""
-    await case.world.fault(r"/v1\.0/users", status=410)
+    await case.world.fault(PAGE, status=410)
     step = await case.work(SYNC)
 
     assert step.problem is not None
@@ -300,7 +353,7 @@ async def test_a_forgotten_first_page_is_a_problem(case: Case) -> None:
 async def test_an_empty_page_is_not_the_last(case: Case) -> None:
     """Graph may give a page without users and a next link (https://learn.microsoft.com/graph/paging): the sync goes on."""
     url = f"{case.parts.simulation.url}/v1.0/users?$select={','.join(graph.USER_PROPERTIES)}&$top=5"
-    await case.world.fault(r"/v1\.0/users", status=200, body={"value": [], "@odata.nextLink": url})
+    await case.world.fault(PAGE, status=200, body={"value": [], "@odata.nextLink": url})
     step = await case.work(SYNC)
 
     assert step.is_done

@@ -38,6 +38,34 @@ async def test_the_objects_are_made_and_told() -> None:
     assert await read_facts(bench.run()) == []
 
 
+async def test_progress_is_shown_after_every_change() -> None:
+    """People see how many objects are as they must be, of how many: from the first look to the last change, never back."""
+    bench = Bench(intent=GROUP_INTENT)
+    outcome = await bench.once(mail_flow)
+
+    assert isinstance(outcome, Done)
+    made = len(outcome.facts["objects"])
+    assert {row.key for row in bench.rows.shown} == {"progress|mail_flow"}
+    done = [row.value["objects"] for row in bench.rows.shown]
+    assert (done[0], done[-1], done) == (0, made, sorted(done))
+    assert len(done) == len(bench.exchange.writes) + 1
+    assert {row.value["of"] for row in bench.rows.shown} == {made}
+
+
+async def test_progress_tells_what_an_earlier_run_has_made() -> None:
+    """A run that finds everything made says so: a bar that a crash left halfway does not stay there."""
+    bench = Bench()
+    bench.exchange.cut_after = 3
+    with pytest.raises(PowerCutError):
+        await bench.once(mail_flow)
+    await bench.until_settled(mail_flow)
+    bench.rows.shown.clear()
+    await bench.once(mail_flow)
+
+    (row,) = bench.rows.shown
+    assert row.value["objects"] == row.value["of"] == len(NAMES)
+
+
 async def test_applying_twice_changes_nothing() -> None:
     """A second run of a step that is done reads, and writes nothing."""
     bench = Bench(intent=GROUP_INTENT)

@@ -1,5 +1,7 @@
 """Policy activation: routing goes on last, and only while everything else stands."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.domain.grant import Intent, Scope
@@ -36,6 +38,18 @@ async def test_the_routing_rules_go_on_and_nothing_else_changes() -> None:
     assert _states(bench) == ["Enabled", "Enabled"]
     assert {cmdlet for cmdlet, _ in bench.exchange.writes} == {"Enable-TransportRule"}
     assert ("before", ROUTING[0], {"State": "Disabled"}) in bench.journal.entries
+
+
+async def test_progress_is_shown_after_every_switch() -> None:
+    """People see the routing rules go on, one by one, in a row of the step's own."""
+    bench = await _applied()
+    bench.step = replace(bench.step, name=StepName.POLICY_ACTIVATION)
+    bench.rows.shown.clear()
+    await bench.once(policy_activation)
+
+    assert {row.key for row in bench.rows.shown} == {"progress|policy_activation"}
+    left = [row.value["of"] - row.value["objects"] for row in bench.rows.shown]
+    assert left == list(reversed(range(len(left))))
 
 
 async def test_switching_on_twice_changes_nothing() -> None:

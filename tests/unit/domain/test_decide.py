@@ -9,48 +9,11 @@ from hypothesis import strategies as st
 
 from shared.domain import decide, outcomes, schedule
 from shared.domain.decide import Decision
-from shared.domain.grant import SEALED_ROW, Direction, Grant, GrantState, Intent, Scope
+from shared.domain.grant import SEALED_ROW, GrantState
 from shared.domain.outcomes import Outcome
 from shared.domain.problems import Actor, problem
-from shared.domain.steps import STEPS, StepName, StepState, ancestors
-
-NOW = datetime(2026, 11, 23, 12, 0, 7, tzinfo=UTC)
-INTENT = Intent((Direction.INBOUND, Direction.OUTBOUND), Scope(), "standard")
-
-
-def created() -> Decision:
-    """Return a new grant."""
-    return decide.create(
-        grant_id="9b0e0b52-7d0a-4a35-8f1e-0d3c7c6a7a11",
-        account_id="contoso",
-        account_name="Contoso",
-        intent=INTENT,
-        created_by="an operator",
-        now=NOW,
-    )
-
-
-def ran(grant: Grant, name: StepName, outcome: Outcome, now: datetime = NOW) -> Grant:
-    """Return the grant after a person did their part, if one must, and a run came to ``outcome``."""
-    step = grant.steps[name]
-    if step.state is StepState.WAITING_FOR_PERSON:
-        acted = decide.person_acted(grant, name, now, actor="an administrator")
-        assert acted
-        grant = acted.grant
-    claimed = decide.claim(grant, name, "run", now)
-    assert claimed
-    decided = decide.decide(claimed.grant, name, "run", outcome, now)
-    assert decided
-    return decided.grant
-
-
-def completed_until(last: StepName) -> Grant:
-    """Return a grant in which every step that ``last`` requires is done."""
-    grant = created().grant
-    for name in STEPS:
-        if name in ancestors(last):
-            grant = ran(grant, name, outcomes.Done())
-    return grant
+from shared.domain.steps import STEPS, StepName, StepState
+from tests.unit.domain.grants import NOW, completed_until, created, ran
 
 
 def test_a_new_grant_waits_for_the_first_consent() -> None:
@@ -74,10 +37,10 @@ def test_branches_open_side_by_side() -> None:
 
 
 def test_the_last_step_completes_the_grant_once() -> None:
-    """The policy's and the grant's events come with the last step, and only then."""
+    """The policy's and the grant's events come with the last step that counts, and only then."""
     grant = created().grant
     types: list[str] = []
-    for name in STEPS:
+    for name in (name for name, definition in STEPS.items() if not definition.is_optional):
         step = grant.steps[name]
         if step.state is StepState.WAITING_FOR_PERSON:
             acted = decide.person_acted(grant, name, NOW, actor="an administrator")
@@ -165,7 +128,22 @@ def test_a_wait_ends_in_what_it_says() -> None:
 
     step = waiting.steps[StepName.ROLE_ASSIGNMENT]
     assert (step.state, step.reason, step.clock) == (StepState.WAITING, "the role spreads", wait.until)
-    assert given_up.steps[StepName.ROLE_ASSIGNMENT].state is StepState.NEEDS_ATTENTION
+    assert step.gives_up_at == wait.give_up_at
+    ended = given_up.steps[StepName.ROLE_ASSIGNMENT]
+    assert (ended.state, ended.gives_up_at) == (StepState.NEEDS_ATTENTION, None)
+
+
+def test_a_waits_end_is_met() -> None:
+    """The last look is at the very end of a wait, however long the delay before it would have been."""
+    wait = outcomes.Wait(
+        until=NOW + timedelta(minutes=5),
+        why="the role spreads",
+        give_up_at=NOW + timedelta(minutes=1),
+        then=outcomes.Failed(problem=problem("role_without_effect")),
+    )
+    grant = ran(completed_until(StepName.PREFLIGHT), StepName.PREFLIGHT, wait)
+
+    assert grant.steps[StepName.PREFLIGHT].clock == NOW + timedelta(minutes=1)
 
 
 def test_waits_are_remembered_by_their_reason() -> None:
@@ -313,8 +291,15 @@ def test_every_state_has_a_way_on(moves: list[tuple[StepName, Outcome, int]]) ->
     assert grant.seq == len(seqs)
     for step in grant.steps.values():
         is_settled = step.state in (StepState.DONE, StepState.BLOCKED, StepState.NEEDS_ATTENTION)
-        assert (step.clock is None) is is_settled
+        is_unhurried = step.state is StepState.WAITING_FOR_PERSON and STEPS[step.name].is_optional
+        assert (step.clock is None) is (is_settled or is_unhurried)
         assert (step.state is StepState.NEEDS_ATTENTION) <= (step.problem is not None)
+        if step.state in (StepState.WAITING, StepState.WAITING_FOR_PERSON):
+            assert step.reason
+        assert (step.state is StepState.WAITING) <= (step.gives_up_at is not None)
+        assert (step.state is StepState.WAITING_FOR_PERSON) <= (step.who is not None)
+        if step.clock and step.gives_up_at and step.state is StepState.WAITING:
+            assert step.clock <= step.gives_up_at
 
 
 @given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)))  # noqa: DTZ001 - hypothesis wants naive bounds

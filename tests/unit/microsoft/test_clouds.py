@@ -71,6 +71,24 @@ def test_every_cloud_of_the_settings_is_known(name: str) -> None:
     assert all(url.startswith("https://") for url in (cloud.authority, cloud.graph, cloud.exchange))
 
 
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("global", "manage.office.com"),
+        ("gcc", "manage-gcc.office.com"),
+        ("gcc_high", "manage.office365.us"),
+        ("dod", "manage.protection.apps.mil"),
+        ("china", "manage.office365.cn"),
+    ],
+)
+def test_activity_data_is_asked_for_in_each_clouds_own_name(name: str, host: str) -> None:
+    """GCC shares the worldwide hosts of everything but the Office 365 Management APIs; nothing is sent there yet."""
+    cloud = cloud_of(settings_for("https://localhost", "", cloud=name))
+
+    assert cloud.scope(Resource.MANAGEMENT) == f"https://{host}/.default"
+    assert not Egress(cloud).allows(f"https://{host}/")
+
+
 def test_certificates_are_always_checked() -> None:
     """The TLS context asks for a certificate that fits the host's name."""
     context = tls_context(None)

@@ -286,5 +286,13 @@ def test_redirect_problems(microsoft: MicrosoftClient, error: str, description: 
 
 def test_unknown_application_is_a_defect(microsoft: MicrosoftClient) -> None:
     """Only the operator's own registrations have a client id."""
-    with pytest.raises(ValueError, match="activity"):
+    with pytest.raises(ValueError, match="calendar"):
+        microsoft.sign_in.client_id("calendar")
+
+
+def test_an_application_that_is_not_configured_is_a_problem(microsoft: MicrosoftClient) -> None:
+    """What an installation is without is told to people as a problem of its operator, before any request."""
+    with pytest.raises(RefusedError) as caught:
         microsoft.sign_in.client_id("activity")
+
+    assert caught.value.problem.code == "application_not_offered"
