@@ -10,6 +10,7 @@ from local.stack import Stack
 from tests.support import chromium
 from tests.support.accessibility import axe, out_of_reach, sideways
 from tests.support.chromium import PHONE, Look, Watch
+from tests.support.hands import ByKeyboard, ByMouse, Hands
 
 ADDRESS = "/organizations/v2.0/.well-known/openid-configuration"
 DOCUMENT = "<!doctype html><html lang='en'><title>A page</title><main><h1>A page</h1>{}</main></html>"
@@ -103,3 +104,26 @@ async def test_lost_focus_is_found(page: Page) -> None:
     )
 
     assert await out_of_reach(page) == ["not reached by Tab: button d", "no visible focus: a #b b"]
+
+
+FORM = """<form><label>Name <input name="name" value="old"></label>
+<fieldset><legend>Mode</legend><label><input type="radio" name="mode" value="a" checked> A</label>
+<label><input type="radio" name="mode" value="b"> B</label></fieldset>
+<label><input type="checkbox" name="sure"> Sure</label>
+<label>Policy <select name="policy"><option>standard</option><option>strict</option></select></label>
+<details><summary>More</summary><p>folded away</p></details></form>"""
+
+
+@pytest.mark.parametrize("hands", [ByMouse(), ByKeyboard()], ids=["mouse", "keyboard"])
+async def test_hands_work_every_kind_of_field(page: Page, hands: Hands) -> None:
+    """What stood in a field is replaced; a radio button, a box, a list's option and a summary do what they are for."""
+    await page.set_content(DOCUMENT.format(FORM))
+    await hands.write(page.get_by_label("Name"), "new")
+    await hands.tick(page.get_by_label("B", exact=True))
+    await hands.tick(page.get_by_label("Sure"))
+    await hands.choose(page.get_by_label("Policy"), "strict")
+    await hands.press(page.get_by_text("More"))
+
+    entries = await page.evaluate("() => Object.fromEntries(new FormData(document.querySelector('form')))")
+    assert entries == {"name": "new", "mode": "b", "sure": "on", "policy": "strict"}
+    assert await page.get_by_text("folded away").is_visible()
