@@ -1,4 +1,4 @@
-"""The timers: what is due, and what the queues gave up on. The functions host runs each once at a time for the whole app."""
+"""The timers: what is due, what the queues gave up on, how many accounts there are. Each runs once at a time in the whole app."""
 
 import azure.functions as func
 
@@ -19,3 +19,13 @@ async def drain_poison_queues(timer: func.TimerRequest) -> None:  # noqa: ARG001
     from shared.container import current  # noqa: PLC0415 - see above
 
     await (await current()).inbox.drain_poison()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *")
+async def count_accounts(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the host calls by name
+    """Count the accounts by state, for the Dashboard."""
+    from shared import snapshot  # noqa: PLC0415 - see above
+    from shared.container import current  # noqa: PLC0415 - see above
+
+    container = await current()
+    await snapshot.count_accounts(container.storage.accounts, container.engine.clock)

@@ -17,7 +17,7 @@ from shared.domain.grant import Facts, Grant, Row, Step
 from shared.engine import Engine
 from shared.inbox import Inbox
 from shared.microsoft import open_microsoft
-from shared.ports import AccountRow, Clock, GrantStore, Microsoft, Nudges
+from shared.ports import NOT_GRANTED, AccountRow, Clock, GrantStore, Microsoft, Nudges
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from shared.web.links import OnboardingLinks
@@ -25,9 +25,6 @@ from shared.web.redirects import ConsentFlow
 from shared.web.site import Site
 from shared.workflows.run import Clients, Run
 from shared.workflows.table import WORKFLOWS
-
-NOT_GRANTED = "not_granted"
-"""The state, in the console's list, of an account that has no grant."""
 
 
 def utc_now() -> datetime:

@@ -67,9 +67,10 @@ async def dashboard(site: Site, request: Request) -> Reply:
     )
 
 
-async def dismiss(_site: Site, _request: Request) -> Reply:
+async def dismiss(site: Site, _request: Request) -> Reply:
     """Hide the banner about activity data from this browser for a month."""
-    cookie = f"{DISMISSED}=yes; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"
+    secure = "; Secure" if site.settings.public_url.startswith("https://") else ""
+    cookie = f"{DISMISSED}=yes; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax{secure}"
     return see_other("/", **{"set-cookie": cookie})
 
 

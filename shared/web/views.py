@@ -8,8 +8,8 @@ from shared.domain import schedule
 from shared.domain.grant import SUCCESS_MESSAGE, Event, Facts, Grant, GrantState, Row, Step
 from shared.domain.problems import CATALOGUE, Problem
 from shared.domain.steps import STEPS, StepName, StepState
-from shared.web.templates import moment
 from shared.ports import AccountRow
+from shared.web.templates import moment
 
 View = dict[str, Any]
 NEW_OBJECT = "exists"
