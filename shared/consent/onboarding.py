@@ -93,9 +93,9 @@ def read(key: SecretStr, token: str) -> Link:
             audience=_AUDIENCE,
             options={"require": ["aud", "sub", "jti", "exp"], "verify_exp": False},
         )
-    except jwt.PyJWTError:
+        return Link(claims["sub"], claims["jti"], datetime.fromtimestamp(claims["exp"], UTC))
+    except (jwt.PyJWTError, TypeError):
         raise ProblemError(problem=problem("onboarding_unknown")) from None
-    return Link(claims["sub"], claims["jti"], datetime.fromtimestamp(claims["exp"], UTC))
 
 
 def judge(link: Link, sent: Sent | None, use: Use | None, browser: str, now: datetime) -> Standing:
