@@ -16,7 +16,8 @@ from shared.messages import StartGrant
 MAXIMUM_COUNT = 100
 """How many items one page holds at the most."""
 MAXIMUM_NAME = 256
-MAXIMUM_TOKEN = 1024
+PAGE_PATTERN = "^[A-Za-z0-9_=-]{0,1024}$"
+"""What a page's token is made of: base64url (RFC 4648, section 5)."""
 MAXIMUM_SEQ = 2**31 - 1
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -54,7 +55,7 @@ class KeyHeader(_Shape):
 class PageQuery(_Shape):
     """Which page of a list."""
 
-    after: str = Field("", max_length=MAXIMUM_TOKEN, description="The `next` of the page before; empty: the first page.")
+    after: str = Field("", pattern=PAGE_PATTERN, description="The `next` of the page before; empty: the first page.")
     count: int = Field(50, ge=1, le=MAXIMUM_COUNT, description="How many items the page may hold.")
 
 

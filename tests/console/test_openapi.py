@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the code does: its table against the functions, its shapes, and Schemathesis against a real host.
+"""The OpenAPI document says what the code does: its table against the functions, its shapes, Schemathesis against a real host.
 
 https://schemathesis.readthedocs.io; ``st run http://localhost:7071/api/v1/openapi.json`` does the same by hand beside `make run`.
 """
@@ -23,17 +23,18 @@ from shared.web.schemas import SET_BY_US, AccountQuery, GrantRequest
 from tests.security.routes import ROUTES
 from tests.support.stacks import running
 
+# Not negative_data_rejection: the functions host leaves empty values out of a query, so that an empty count is none.
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
     "content_type_conformance",
     "response_headers_conformance",
     "response_schema_conformance",
-    "negative_data_rejection",
     "missing_required_header",
 )
+PHASES = ("coverage", "fuzzing", "stateful")
 SCHEMATHESIS = (
-    *("--phases", "coverage,fuzzing,stateful", "--generation-deterministic", "--max-examples", "10", "--no-color"),
+    *("--phases", ",".join(PHASES), "--generation-deterministic", "--max-examples", "25", "--no-color"),
     # Everyone is an operator on this machine; who may is tried in tests/security.
     *("--checks", ",".join(CHECKS), "--generation-with-security-parameters", "false"),
 )
