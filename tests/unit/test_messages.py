@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.grant import Direction, Nudge, ScopeKind
+from shared.domain.grant import Direction, Nudge, RoleMode, ScopeKind
 from shared.domain.schedule import parse
 from shared.domain.steps import StepName
-from shared.messages import MessageError, NudgeMessage, RetryStep, StartGrant, encode_nudge, read
+from shared.messages import ChooseRoleMode, MessageError, NudgeMessage, RetryStep, StartGrant, encode_nudge, read
 from tools import documents
 
 GRANT = "9b0e0b52-7d0a-4a35-8f1e-0d3c7c6a7a11"
@@ -22,6 +22,15 @@ START = {
     "requested_by": "operator@vendor.example",
 }
 
+CHOOSE = {
+    "type": "role_mode.choose",
+    "command_id": "c-2",
+    "grant_id": GRANT,
+    "role_mode": "by_hand",
+    "requested_by": "operator@vendor.example",
+}
+TENANT = "11111111-1111-4111-8111-111111111111"
+
 
 @pytest.mark.parametrize("step", StepName)
 def test_a_nudge_is_read_as_it_was_written(step: StepName) -> None:
@@ -33,7 +42,7 @@ def test_a_nudge_is_read_as_it_was_written(step: StepName) -> None:
 
 
 def test_commands_are_read() -> None:
-    """Both commands, with what they leave out filled in."""
+    """All commands, with what they leave out filled in."""
     start = read(json.dumps(START))
     retry = read(
         json.dumps(
@@ -49,6 +58,33 @@ def test_commands_are_read() -> None:
         "standard",
     )
     assert isinstance(retry, RetryStep)
+    choose = read(json.dumps(CHOOSE))
+    assert isinstance(choose, ChooseRoleMode)
+    assert (choose.grant_id, choose.role_mode) == (GRANT, RoleMode.BY_HAND)
+
+
+def test_a_start_says_how_the_role_comes_and_for_which_tenant() -> None:
+    """Left out: by a sign-in, for whichever tenant an administrator proves."""
+    plain, told = read(json.dumps(START)), read(json.dumps({**START, "role_mode": "by_hand", "tenant_id": TENANT}))
+
+    assert isinstance(plain, StartGrant)
+    assert isinstance(told, StartGrant)
+    intents = [each.to_intent(("standard",)) for each in (plain, told)]
+    assert [(intent.role_mode, intent.expected_tenant) for intent in intents] == [
+        (RoleMode.SIGN_IN, ""),
+        (RoleMode.BY_HAND, TENANT),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"role_mode": "by_magic"}, {"role_mode": None}, {"grant_id": "g"}, {"requested_by": " "}, {"step": "preflight"}],
+    ids=str,
+)
+def test_a_wrong_choice_is_refused(change: dict[str, object]) -> None:
+    """A way that there is not, or a choice of nobody's, for no grant or for a step, changes nothing."""
+    with pytest.raises(MessageError):
+        read(json.dumps({**CHOOSE, **change}))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +96,8 @@ def test_commands_are_read() -> None:
         ({"account_id": None}, "account_id"),
         ({"surprise": 1}, "surprise"),
         ({"directions": []}, "directions"),
+        ({"role_mode": "by_magic"}, "role_mode"),
+        ({"tenant_id": "contoso.com"}, "tenant_id"),
         ({"scope": {"kind": "domains", "domains": ["not a domain"]}}, "domains"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest_asyncio
 from azure.storage.queue.aio import QueueServiceClient
 
 from local import azurite
-from shared.domain.grant import Grant
+from shared.domain.grant import Grant, RoleMode
 from shared.domain.steps import WORK_QUEUES, Queue, StepName, StepState
 from shared.inbox import LONGEST_REASON
 from shared.ports import DeadLetter
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONSENT, SYNC = StepName.MAIL_FLOW_CONSENT, StepName.DIRECTORY_SYNC
 _ACCOUNTS = count(1)
 ALL_LETTERS = 10_000
+REUSED = "this command id, or idempotency key, was used for another command before"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -232,6 +233,80 @@ async def test_the_same_retry_twice_begins_the_step_once(parts: Grantline, accou
 
     assert await parts.grant(grant_id) == failed
     assert (await parts.events(grant_id)).count("step.retried") == 1
+
+
+def choose_command(grant_id: str, role_mode: str = "by_hand", command_id: str = "choose") -> dict[str, Any]:
+    """Return a command that chooses another way to the role."""
+    return {
+        "type": "role_mode.choose",
+        "command_id": command_id,
+        "grant_id": grant_id,
+        "role_mode": role_mode,
+        "requested_by": "somebody",
+    }
+
+
+async def test_the_way_to_the_role_is_chosen_once(parts: Grantline, account: str) -> None:
+    """The choice is an audit event with who made it; when it comes again it does not undo a later one."""
+    await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account))
+    grant_id = (await live_grant(parts, account)).grant_id
+    by_hand, back = choose_command(grant_id), choose_command(grant_id, "sign_in", "back")
+
+    assert await receive(parts, Queue.CONSOLE_COMMANDS, by_hand) == []
+    assert (await parts.grant(grant_id)).intent.role_mode is RoleMode.BY_HAND
+    assert await receive(parts, Queue.CONSOLE_COMMANDS, back) == []
+    assert await receive(parts, Queue.CONSOLE_COMMANDS, by_hand) == []
+
+    assert (await parts.grant(grant_id)).intent.role_mode is RoleMode.SIGN_IN
+    events = await parts.container.storage.grants.events(grant_id)
+    assert [event.data for event in events if event.type == "role_mode.chosen"] == [
+        {"role_mode": "by_hand", "actor": "somebody"},
+        {"role_mode": "sign_in", "actor": "somebody"},
+    ]
+
+
+async def test_a_choice_for_no_grant_is_kept(parts: Grantline) -> None:
+    """A command says what somebody wants: it is not lost without a word."""
+    command = choose_command(str(uuid4()))
+
+    letters = await receive(parts, Queue.CONSOLE_COMMANDS, command)
+
+    assert [letter.reason for letter in letters] == [f"there is no grant {command['grant_id']}"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"account_name": "Another name"}, {"role_mode": "by_hand"}, {"directions": ["inbound"]}], ids=str
+)
+async def test_an_id_that_starts_something_else_is_refused(parts: Grantline, account: str, change: dict[str, Any]) -> None:
+    """The same command id for another start: what was done stands, and the message is kept with its reason."""
+    await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account))
+    grant = await live_grant(parts, account)
+
+    letters = await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account, **change))
+
+    assert [letter.reason for letter in letters] == [REUSED]
+    again = await live_grant(parts, account)
+    assert (again.grant_id, again.account_name, again.intent) == (grant.grant_id, grant.account_name, grant.intent)
+
+
+async def test_whoever_sends_it_a_command_is_the_same(parts: Grantline, account: str) -> None:
+    """A repetition by somebody else, such as a colleague's second click on the same form, is still a repetition."""
+    await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account))
+
+    assert await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account, requested_by="a colleague")) == []
+
+
+async def test_an_id_that_does_something_else_is_refused(parts: Grantline, account: str) -> None:
+    """The same command id for another command of the grant changes nothing, whatever kind it is."""
+    await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account))
+    grant_id = (await live_grant(parts, account)).grant_id
+    await receive(parts, Queue.CONSOLE_COMMANDS, choose_command(grant_id))
+    retry = {"type": "step.retry", "command_id": "choose", "grant_id": grant_id, "step": CONSENT, "requested_by": "x"}
+
+    for command in (choose_command(grant_id, "sign_in"), retry, choose_command(grant_id, command_id="one")):
+        assert [letter.reason for letter in await receive(parts, Queue.CONSOLE_COMMANDS, command)] == [REUSED]
+
+    assert (await parts.grant(grant_id)).intent.role_mode is RoleMode.BY_HAND
 
 
 async def waiting_for_a_fix(parts: Grantline, account: str) -> str:
