@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from shared.microsoft.permissions import Application, Permission, Resource, registered  # noqa: E402 - the path comes first
+from shared.web.access import Role  # noqa: E402 - see above
 
 FOLDER = ROOT / "infra" / "applications"
 CONSOLE = "https://console.invalid"
@@ -25,6 +26,16 @@ TITLES: Mapping[Application, str] = {
     Application.ROLE_HELPER: "Grantline Role Helper",
     Application.ACTIVITY: "Grantline Activity",
 }
+
+CONSOLE_ROLES: Mapping[Role, tuple[str, str]] = {
+    Role.VIEWER: ("6a1f0c8e-3d52-4b7a-9e41-0c5d7f2b8a10", "Sees every account, grant and receipt, and changes nothing."),
+    Role.OPERATOR: ("6a1f0c8e-3d52-4b7a-9e41-0c5d7f2b8a11", "Starts and retries grants, and sends onboarding links."),
+    Role.ADMINISTRATOR: (
+        "6a1f0c8e-3d52-4b7a-9e41-0c5d7f2b8a12",
+        "May all that an operator may; what is kept from operators is for this role.",
+    ),
+}
+"""The ids and descriptions of the console's roles. The ids never change: assignments name them."""
 
 
 def body(application: Application, mailbox_permission: str) -> dict[str, Any]:
@@ -46,6 +57,35 @@ def body(application: Application, mailbox_permission: str) -> dict[str, Any]:
     }
 
 
+def console() -> dict[str, Any]:
+    """Return the registration that operators sign in to, by App Service Authentication, in the operator's own tenant alone.
+
+    App Service needs its callback as redirect address and id_tokens from the authorization endpoint
+    (learn.microsoft.com/azure/app-service/configure-authentication-provider-aad). The roles are what ``shared/web/access.py``
+    reads (learn.microsoft.com/graph/api/resources/approle); version 2 is that of the issuer in ``infra/authentication.bicep``.
+    """
+    return {
+        "displayName": "Grantline Console",
+        "signInAudience": "AzureADMyOrg",
+        "web": {
+            "redirectUris": [f"{CONSOLE}/.auth/login/aad/callback"],
+            "implicitGrantSettings": {"enableIdTokenIssuance": True, "enableAccessTokenIssuance": False},
+        },
+        "api": {"requestedAccessTokenVersion": 2},
+        "appRoles": [
+            {
+                "id": role_id,
+                "value": role.value,
+                "displayName": role.name.capitalize(),
+                "description": description,
+                "allowedMemberTypes": ["User", "Application"],
+                "isEnabled": True,
+            }
+            for role, (role_id, description) in CONSOLE_ROLES.items()
+        ],
+    }
+
+
 def _access(entry: Permission) -> dict[str, str]:
     return {"id": entry.permission_id, "type": "Scope" if entry.delegated else "Role"}
 
@@ -55,7 +95,7 @@ def files(mailbox_permission: str) -> dict[Path, str]:
     return {
         FOLDER / f"{application.value}.json": json.dumps(body(application, mailbox_permission), indent=2) + "\n"
         for application in Application
-    }
+    } | {FOLDER / "console.json": json.dumps(console(), indent=2) + "\n"}
 
 
 def differing(wanted: Mapping[Path, str]) -> list[Path]:

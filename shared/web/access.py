@@ -88,6 +88,17 @@ CHALLENGE = "Bearer"
 ROLE_CLAIMS = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
 """The types under which App Service hands on Entra's ``roles`` claim, before and after its mapping of claims."""
 
+NAME_CLAIMS = (
+    "preferred_username",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn",
+    "name",
+    "azp",
+    "appid",
+    "http://schemas.microsoft.com/identity/claims/objectidentifier",
+)
+"""Where a name is looked for when the claim that App Service calls the name is missing: it calls an e-mail address so, which
+Entra leaves out of most tokens; an application has its client id only."""
+
 
 def who(request: Request, settings: Settings) -> Visitor:
     """Return who is signed in to the console; nobody, where it is not certain or no role is assigned."""
@@ -104,7 +115,8 @@ def who(request: Request, settings: Settings) -> Visitor:
 
 def _read_principal(principal: Any) -> Visitor:
     claims = [(claim["typ"], str(claim["val"])) for claim in principal["claims"]]
-    name = next((value for kind, value in claims if kind == principal.get("name_typ")), "")
+    named = dict(reversed(claims))
+    name = next((named[kind] for kind in (principal.get("name_typ"), *NAME_CLAIMS) if named.get(kind)), "")
     kinds = ROLE_CLAIMS | {principal.get("role_typ")}
     roles = [value for kind, value in claims if kind in kinds and value in RANKS]
     return Visitor(name, max(roles, key=RANKS.__getitem__)) if name and roles else NOBODY

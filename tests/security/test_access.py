@@ -235,13 +235,32 @@ LONG_ROLES = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
         (claims_of((LONG_ROLES, Role.OPERATOR)), Role.OPERATOR),
         (claims_of(("jobs", Role.OPERATOR), role_typ="jobs"), Role.OPERATOR),
         (claims_of(("roles", Role.VIEWER), ("roles", Role.ADMINISTRATOR), ("roles", Role.OPERATOR)), Role.ADMINISTRATOR),
+        (
+            claims_of(("roles", Role.VIEWER), name_typ="http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress"),
+            Role.VIEWER,
+        ),
         (claims_of(("roles", "Somebody.Elses"), ("roles", Role.VIEWER)), Role.VIEWER),
     ],
-    ids=["as Entra names it", "as App Service maps it", "as the platform names it", "the highest counts", "others are ignored"],
+    ids=[
+        "as Entra names it",
+        "as App Service maps it",
+        "as the platform names it",
+        "the highest counts",
+        "a name claim is missing",
+        "others are ignored",
+    ],
 )
 def test_a_role_is_what_entra_assigned(headers: Mapping[str, str], role: Role) -> None:
     """The name is that of the claim which the platform names; the role, the highest of ours among the roles claims."""
     assert access.who(Request("GET", "/", headers=headers), WITH_SIGN_IN) == Visitor("o@v.example", role)
+
+
+@pytest.mark.parametrize("kind", ["name", "azp", "appid", "http://schemas.microsoft.com/identity/claims/objectidentifier"])
+def test_whoever_has_a_role_has_some_name(kind: str) -> None:
+    """A program has no user name: the audit names its client id, or what else Entra says of it."""
+    headers = {"x-ms-client-principal": principal({"claims": [{"typ": kind, "val": "x"}, {"typ": "roles", "val": Role.VIEWER}]})}
+
+    assert access.who(Request("GET", "/", headers=headers), WITH_SIGN_IN) == Visitor("x", Role.VIEWER)
 
 
 @pytest.mark.parametrize(
