@@ -14,13 +14,15 @@ from typing import Any
 import httpx
 
 from local.browser import Browser, BrowserError, Page
+from local.invitation import invite
+from local.tour import change_of_mind, tour
 
 ACCOUNT_ID, ACCOUNT_NAME = "contoso", "Contoso"
 """The account that a local console begins with."""
 POLL_SECONDS = 0.1
 COMPLETED = "completed"
 ACTIVE = ("queued", "waiting")
-TIMERS = ("sweep", "drain_poison_queues")
+TIMERS = ("sweep", "drain_poison_queues", "count_accounts")
 WALK_PAGES = 8
 """How many pages of Microsoft's one step may show at the most."""
 SLOW_MILLISECONDS = 700
@@ -61,15 +63,17 @@ class Local:
 
 async def run(local: Local, plan: Plan, show: Show) -> Receipt:
     """Grant the tenant's access and return the receipt. Raises DemoError or BrowserError."""
-    async with Browser(local.ca_file) as browser, _control(local) as control:
+    async with Browser(local.ca_file) as browser, Browser(local.ca_file) as administrator, _control(local) as control:
         await control.post("/_control/faults", json=THROTTLED)
         if plan.kill_host_at:
             await control.post("/_control/settings", json={"latency_ms": SLOW_MILLISECONDS})
         grant_url = await _start(browser, local)
-        watch = _Watch(browser, local, control, plan, plan.patience, to_crash=bool(plan.kill_host_at))
+        await invite(browser, administrator, local.console, grant_url)
+        watch = _Watch(browser, administrator, local, control, plan, plan.patience, to_crash=bool(plan.kill_host_at))
         await watch.until_complete(grant_url, show)
         receipt = await browser.json(f"{local.console}/api/v1{grant_url}/receipt")
         await _run_timers(local)
+        await tour(browser, local.console, grant_url, receipt)
         return receipt
 
 
@@ -94,6 +98,8 @@ class _Watch:
     """Watches one grant: does a person's part where it waits for one, crashes the host once where that is planned."""
 
     browser: Browser
+    administrator: Browser
+    """The browser of the tenant's administrator, who does a person's steps."""
     local: Local
     control: httpx.AsyncClient
     plan: Plan
@@ -130,7 +136,9 @@ class _Watch:
         for step in grant["steps"]:
             if step["link"] and step["name"] not in self.walked:
                 self.walked.add(step["name"])
-                await _walk(self.browser, self.local, step["link"])
+                if step["name"] == "role_assignment":
+                    await change_of_mind(self.browser, self.local.console, f"/grants/{grant['grant_id']}")
+                await _walk(self.administrator, self.local, step["link"])
                 return
 
     def _raise_on_problem(self, grant: Mapping[str, Any]) -> None:

@@ -390,6 +390,6 @@ async def test_every_problem_has_a_page(parts: Grantline, code: str) -> None:
     assert (page.links()["Back to the grant"], page.links()["Go to Service Status"]) == ("/grants/x", "/")
 
 
-def test_the_dashboard_knows_every_state_of_an_account() -> None:
+async def test_the_dashboard_knows_every_state_of_an_account() -> None:
     """No state without its filter and its counter."""
     assert set(pages.STATES) == set(ACCOUNT_STATES)
