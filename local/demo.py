@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from local import program
 from local.browser import Browser, BrowserError, Page
 from local.invitation import invite
 from local.tour import change_of_mind, tour
@@ -73,6 +74,7 @@ async def run(local: Local, plan: Plan, show: Show) -> Receipt:
         await watch.until_complete(grant_url, show)
         receipt = await browser.json(f"{local.console}/api/v1{grant_url}/receipt")
         await _run_timers(local)
+        await program.use(local.console, ACCOUNT_ID, receipt)
         await tour(browser, local.console, grant_url, receipt)
         return receipt
 
