@@ -8,6 +8,7 @@ import pytest
 from shared.domain.grant import Direction, Intent, RoleMode, Scope, ScopeKind
 from shared.domain.problems import CATALOGUE, problem
 from shared.domain.steps import StepName, StepState
+from shared.mailflow.desired import planned_objects
 from shared.ports import ACCOUNT_STATES, AccountRow
 from shared.storage.accounts import row_key
 from shared.storage.keys import encode
@@ -156,6 +157,18 @@ async def test_the_form_offers_what_can_be_chosen(parts: Grantline) -> None:
     assert {"scope": "all_domains", "policy": "standard", "role_mode": "sign_in", "tenant": ""}.items() <= dict(fields).items()
     assert [each.attributes["value"] for each in page.named("option")] == ["standard", "strict"]
     assert dict(fields)["command_id"] != dict(other.forms[0].fields)["command_id"]
+
+
+async def test_the_form_tells_what_is_asked_and_made_before_the_first_click(parts: Grantline) -> None:
+    """Every permission with its reason and risk, and every object with what it is for, stand above the button."""
+    page = await look(parts, pages.grant_access)
+
+    identity = parts.container.microsoft.identity
+    asked = [each for name in ("mail_flow", "role_helper", "directory") for each in identity.asked_permissions(name)]
+    told = [text for each in asked for text in (each.name, each.reason, each.risk)]
+    told += [text for each in planned_objects(parts.settings) for text in (each.name, each.purpose)]
+    assert [text for text in told if " ".join(text.split()) not in page.words] == []
+    assert page.words.index(told[-1]) < page.words.rindex("Begin")
 
 
 @pytest.mark.parametrize(

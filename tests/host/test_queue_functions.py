@@ -188,7 +188,9 @@ async def test_1_1_7_a_value_without_a_return_binding_is_a_failure(tmp_path: Pat
     async with running(app, tmp_path) as at:
         at.queues.named("work").put(b"one")
         await at.clock.advance(2)
-        assert "update 30" in at.queues.named("work").calls
+        calls = at.queues.named("work").calls
+
+    assert "update 30" in calls
 
 
 async def test_1_1_7_a_function_that_exceeds_its_timeout_fails(tmp_path: Path) -> None:

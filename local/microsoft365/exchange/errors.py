@@ -11,6 +11,7 @@ kind, a stored capture of 2023 (`Ex6F9304|...ManagementObjectNotFoundException|.
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from typing import Any
 
 _ODATA_ERROR = "Microsoft.Exchange.Admin.OData.Core.ODataServiceException"
@@ -33,7 +34,7 @@ VALIDATION = "Microsoft.Exchange.Data.DataValidationException"
 IN_USE = "Microsoft.Exchange.Management.Tasks.ConnectorInUseException"
 
 
-class CommandError(Exception):
+class CommandError(Exception, ABC):
     """Superclass of the refusals; never raised directly.
 
     `kind` is the .NET type that Exchange names, `status` the HTTP status of the answer.
@@ -45,9 +46,9 @@ class CommandError(Exception):
         self.kind = kind
         self.status = status
 
+    @abstractmethod
     def document(self) -> dict[str, Any]:
         """Return the JSON document of the answer."""
-        raise NotImplementedError
 
     def _document(self, title: str, details: str | None, inner: dict[str, str]) -> dict[str, Any]:
         error: dict[str, Any] = {"code": _STATUS_CODES[self.status], "message": title}

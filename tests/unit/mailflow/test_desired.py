@@ -13,6 +13,7 @@ from shared.mailflow.desired import (
     Routing,
     certificate_name,
     desired_objects,
+    planned_objects,
     scoped_domains,
     standing,
 )
@@ -194,3 +195,27 @@ def test_the_verdict_secret_is_each_grants_own() -> None:
     assert len({secret, verdict_secret(SETTINGS.sealing_key, "another"), verdict_secret(other_key, GRANT_ID)}) == 3
     assert len(secret) == 40
     assert int(secret, 16) > 0
+
+
+@CALM
+@given(REQUESTS)
+def test_everything_that_may_be_made_is_told_before(wanted: Request) -> None:
+    """Whatever a grant wants, each of its objects was planned: by name, kind and purpose, for its direction and its scope."""
+    planned = {item.name: item for item in planned_objects(wanted.settings)}
+
+    for item in desired_objects(wanted):
+        told = planned[item.name]
+        assert (told.kind, told.purpose) == (item.kind, item.purpose)
+        assert told.direction in wanted.intent.directions
+        assert wanted.intent.scope.kind in told.scopes
+
+
+def test_nothing_is_planned_that_is_never_made() -> None:
+    """Two directions and three kinds of scope, together, make exactly what is planned; each tells what it is for."""
+    scopes = (Scope(), Scope(ScopeKind.DOMAINS, ("contoso.com",)), GROUP_SCOPE)
+    made = {item.name for scope in scopes for item in desired_objects(request(scope=scope))}
+
+    planned = planned_objects(SETTINGS)
+
+    assert {item.name for item in planned} == made
+    assert all(item.purpose.endswith(".") for item in planned)

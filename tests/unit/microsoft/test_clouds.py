@@ -25,6 +25,7 @@ WORLDWIDE = Egress(CLOUDS["global"])
 )
 def test_configured_hosts_are_allowed(url: str) -> None:
     """The cloud's own hosts, and Exchange's regional ones, are spoken to."""
+    assert WORLDWIDE.allows(url)
     WORLDWIDE.check(url)
 
 
