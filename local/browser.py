@@ -100,6 +100,14 @@ class Browser:
         content: dict[str, object] = answer.json()
         return content
 
+    async def post(self, url: str, content: Mapping[str, object], *, key: str) -> dict[str, object]:
+        """Send a JSON object as a program does, with an idempotency key; read the reply. Raises BrowserError."""
+        answer = await self._client.post(url, json=content, headers={"idempotency-key": f'"{key}"'})
+        if not answer.is_success:
+            raise BrowserError(f"{urlsplit(url).path} answered {answer.status_code}: {answer.text[:300]}")
+        found: dict[str, object] = answer.json()
+        return found
+
     async def _go(
         self, method: str, url: str, form: Mapping[str, list[str]] | None = None, headers: Mapping[str, str] | None = None
     ) -> Page:
