@@ -32,6 +32,7 @@ from shared.workflows.run import Run
 from shared.workflows.table import WORKFLOWS
 from tests.security.routes import ROUTES
 from tests.security.visitor import Visitor, begin_anew, cookie_of, new_account, operator, query_of, with_query
+from tests.security.visitor import ask as ask_route
 from tests.support.grantline import Grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -118,6 +119,7 @@ async def whole_grant(parts: Grantline, kept: Kept) -> None:
         "password": parts.person()["password"],
         **{f"client secret of {name}": each["client_secret"] for name, each in parts.facts["applications"].items()},
     }
+    await invited(parts, kept, visitor, grant_id)
     await parts.container.inbox.receive(Queue.VERIFICATIONS, json.dumps({"grant_id": grant_id, "step": ROLE}).encode())
     for step in PERSONS_STEPS:
         await parts.until(grant_id, step) if step is not ROLE else None
@@ -128,6 +130,19 @@ async def whole_grant(parts: Grantline, kept: Kept) -> None:
     grant = await parts.settle(grant_id, StepName.POLICY_ACTIVATION)
     await look(parts, kept, grant_id)
     assert grant.state is GrantState.COMPLETED
+
+
+async def invited(parts: Grantline, kept: Kept, visitor: Visitor, grant_id: str) -> None:
+    """Have an operator create onboarding links, and the visitor use the newer one; what the operator is shown is not kept."""
+    site = parts.container.site
+    for number in range(2):
+        headers = {**operator(), "idempotency-key": f'"link-{number}"'}
+        shown = await ask_route(site, "api_onboarding_link", visitor.cookie, headers, grant_id=grant_id)
+        kept.secrets[f"onboarding link {number}"] = json.loads(shown.body)["address"].rpartition("/")[2]
+    for number, route in ((0, "onboarding_open"), (1, "onboarding_open"), (1, "onboarding_accept"), (1, "onboarding_open")):
+        reply = await ask_route(site, route, visitor.cookie, token=kept.secrets[f"onboarding link {number}"])
+        kept.answers += [str(reply.body), reply.headers.get("location", "")]
+    assert reply.headers["location"] == f"/grants/{grant_id}"
 
 
 async def persons_step(parts: Grantline, kept: Kept, visitor: Visitor, grant_id: str, step: StepName) -> None:
@@ -250,7 +265,7 @@ async def test_everything_was_looked_at(kept: Kept) -> None:
     kinds = {re.sub(r" of .*|, raw| \d+", "", kind) for kind in kept.secrets}
     assert kinds == {
         *("sealing key", "verdict secret", "cookie", "password", "client secret"),
-        *("code", "verifier", "administrator's token"),
+        *("code", "verifier", "administrator's token", "onboarding link"),
     }
     assert all(len(secret) >= 12 for secret in kept.secrets.values())
 
