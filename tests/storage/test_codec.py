@@ -27,6 +27,7 @@ JSON = st.recursive(
 FACTS = st.dictionaries(TEXT, JSON, max_size=3)
 PROBLEMS = st.builds(Problem, TEXT, TEXT, TEXT, st.sampled_from(Actor), TEXT, TEXT)
 COUNTS = st.integers(0, 2**31 - 1)
+MOMENT_FIELDS = ("clock", "started_at", "begun_at", "changed_at", "finished_at", "gives_up_at")
 
 
 def steps(name: StepName) -> st.SearchStrategy[Step]:
@@ -39,7 +40,7 @@ def steps(name: StepName) -> st.SearchStrategy[Step]:
         facts=FACTS,
         state=st.sampled_from(StepState),
         who=st.none() | st.sampled_from(Actor),
-        **{field: st.none() | MOMENTS for field in ("clock", "started_at", "begun_at", "changed_at", "finished_at")},
+        **{field: st.none() | MOMENTS for field in MOMENT_FIELDS},
         **dict.fromkeys(("claims", "attempts", "reopened"), COUNTS),
         **dict.fromkeys(("reason", "run_id"), TEXT),
     )
@@ -48,7 +49,7 @@ def steps(name: StepName) -> st.SearchStrategy[Step]:
 GRANTS = st.builds(
     Grant,
     **dict.fromkeys(("grant_id", "account_id", "account_name", "created_by", "tenant_id", "service"), TEXT),
-    intent=st.builds(Intent, role_mode=st.sampled_from(RoleMode)),
+    intent=st.builds(Intent, role_mode=st.sampled_from(RoleMode), expected_tenant=TEXT),
     created_at=MOMENTS,
     steps=st.fixed_dictionaries({name: steps(name) for name in StepName}),
     seq=COUNTS,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.domain.problems import GrantlineError
 from shared.microsoft import errors
 from shared.microsoft.client import MicrosoftClient
 from shared.microsoft.graph import read_group, smtp_addresses
@@ -55,6 +56,27 @@ async def test_domains_of_all_pages(server: Scripted, microsoft: MicrosoftClient
         Domain("contoso.onmicrosoft.com", is_verified=True, is_initial=True, is_default=False, receives_mail=False),
     )
     assert server.asked_for("/v1.0/domains")[1].query == {"$skiptoken": "x"}
+
+
+async def test_users_are_counted_by_an_advanced_query(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """One user's id is asked for, the count of all, and the header that Microsoft demands for it."""
+    server.say("/v1.0/users", Said({"@odata.count": 2500, "value": [{"id": "u1"}]}))
+
+    assert await microsoft.directory(TENANT).user_count() == 2500
+    (asked,) = server.asked_for("/v1.0/users")
+    assert asked.query == {"$select": "id", "$top": "1", "$count": "true"}
+    assert {name.lower(): value for name, value in asked.headers.items()}["consistencylevel"] == "eventual"
+
+
+@pytest.mark.parametrize(
+    "body", [{"value": []}, {"@odata.count": "many", "value": []}, {"@odata.count": None, "value": []}], ids=str
+)
+async def test_an_answer_without_a_count_is_told(server: Scripted, microsoft: MicrosoftClient, body: dict[str, object]) -> None:
+    """A count that is not there, or no number, is never taken for none."""
+    server.say("/v1.0/users", Said(body))
+
+    with pytest.raises(GrantlineError):
+        await microsoft.directory(TENANT).user_count()
 
 
 async def test_users_come_page_by_page(server: Scripted, microsoft: MicrosoftClient) -> None:
