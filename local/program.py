@@ -1,4 +1,7 @@
-"""A program that uses the JSON API as another system of the operator would: it finds its way by the OpenAPI document alone."""
+"""A program that uses the JSON API as another system of the operator would: it finds its way by the OpenAPI document alone.
+
+What it does not do, an onboarding link, is in ``local/invitation.py``.
+"""
 
 import asyncio
 import time
@@ -72,15 +75,13 @@ async def _look(program: Program, grant_id: str, receipt: Mapping[str, Any]) -> 
 
 
 async def _ask_again(program: Program, account_id: str, grant_id: str) -> None:
-    """Ask for another grant of the account, and for a retry of what is done; create a link for the tenant's administrator."""
+    """Ask for another grant of the account, and for a retry of what is done."""
     wish = {"account_id": account_id, "account_name": account_id.title()}
     refused = await program.send("api_start", wish, 409)
     _must(refused["grant"].endswith(grant_id), "another grant is in the way", refused)
     retry = {"type": "step.retry", "step": "verification"}
     grant = await program.send("api_grant_command", retry, 202, grant_id)
     _must(grant["state"] == "completed", "a step that is done was begun again", grant)
-    link = await program.send("api_onboarding_link", {}, 201, grant_id)
-    _must("/onboarding/" in link["address"], "there is no link", link)
 
 
 async def _find(program: Program, grant_id: str) -> None:

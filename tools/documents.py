@@ -1,4 +1,4 @@
-"""Writes the documents that come from the code: docs/messages.md, docs/steps.md and the README's settings table.
+"""Writes the documents that come from the code: docs/messages.md, steps.md, api.md, openapi.json and the README's settings table.
 
 usage: python -m tools.documents [--check]    --check changes nothing and fails when a document is not what the code says
 """
@@ -7,9 +7,13 @@ import json
 import sys
 from pathlib import Path
 
+from shared.domain.problems import CATALOGUE
 from shared.domain.steps import STEPS
 from shared.messages import MODELS
 from shared.settings import Settings, setting_name
+from shared.web.access import AUDIENCES
+from shared.web.openapi import OPERATIONS, document
+from shared.web.site import STATUS
 
 PROJECT = Path(__file__).parents[1]
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -35,6 +39,32 @@ The steps of a grant, from `shared/domain/steps.py` (made by `make docs`). A ret
 |---|---|---|---|---|---|---|---|
 """
 
+API_HEAD = """# The JSON API
+
+What the console does, for programs, under `/api/v1`. Made by `make docs` from `shared/web/openapi.py`; `GET /api/v1/openapi.json` and
+[openapi.json](openapi.json) describe every shape (OpenAPI 3.1).
+
+- **Signing in.** App Service Authentication takes a Microsoft Entra access token for the console's registration (`Authorization: Bearer ...`) and
+  tells Grantline whom it found; the account or application needs one of the registration's app roles. The browser that used a grant's
+  onboarding link is known by its cookie, for that grant alone. Locally everyone is an administrator.
+- **401 or 403.** A 401 must name a way to sign in (RFC 9110, 15.5.2). There is one, so whoever shows no sign-in at all gets 401 with
+  `WWW-Authenticate: Bearer` (RFC 6750), and client libraries fetch a token. Whoever is signed in without the role gets 403: another token
+  would change nothing. Pages answer 403 to both, because a browser can't use a Bearer challenge.
+- **Creating and changing.** Every POST needs the header `Idempotency-Key`: 1 to 64 of `A-Z a-z 0-9 . _ -`, in quotation marks or not. Sent again,
+  the same request is done once and answered with the grant as it is by then. The key of another request is 422. A key counts within its account
+  when a grant is started, and within its grant for everything else; keys are kept as long as the grant.
+- **Lists** hold up to `count` items (50, at most 100) and `next`, to be given as `after`; the last page has none. A page costs one storage request
+  however many accounts there are. It may be shorter than asked for and not the last one, when a long `name` narrows it.
+- **Live state.** Every GET carries a strong `ETag`; with `If-None-Match` it is 304 until something changes. Nothing is kept back by caches
+  (`Cache-Control: no-cache`).
+- **Errors** are problem details (RFC 9457), whatever goes wrong; a path or method that is none of these is the functions host's own empty 404.
+  With 400, `errors` names everything that is wrong with the request and where; with 409, `grant` is the path of the grant in the way.
+- **No browser of another site** can use the API: it takes JSON alone, and where an `Origin` is sent it must be the console's.
+
+| operation | | for | what |
+|---|---|---|---|
+"""
+
 
 def messages() -> str:
     """Return docs/messages.md."""
@@ -53,6 +83,23 @@ def steps() -> str:
         for step in STEPS.values()
     )
     return STEPS_HEAD + "".join(rows)
+
+
+def api() -> str:
+    """Return docs/api.md."""
+    operations = (
+        f"| `{each.function}` | `{each.method.upper()} /api/v1{each.path}` | {_audience(each.function)} | {each.summary} |\n"
+        for each in OPERATIONS
+    )
+    codes = sorted({code for each in OPERATIONS for code in each.codes}, key=lambda code: (STATUS.get(code, 400), code))
+    problems = (f"| {STATUS.get(code, 400)} | `{code}` | {CATALOGUE[code].cause} | {CATALOGUE[code].fix} |\n" for code in codes)
+    return f"{API_HEAD}{''.join(operations)}\n| status | code | cause | what to do |\n|---|---|---|---|\n{''.join(problems)}"
+
+
+def _audience(function: str) -> str:
+    audience = AUDIENCES[function]
+    role = audience.role.rpartition(".")[2] if audience.role else "anyone"
+    return f"{role}, link holder" if audience.link_holder else role
 
 
 def readme(text: str) -> str:
@@ -79,6 +126,8 @@ def documents() -> dict[Path, str]:
     return {
         PROJECT / "docs" / "messages.md": messages(),
         PROJECT / "docs" / "steps.md": steps(),
+        PROJECT / "docs" / "api.md": api(),
+        PROJECT / "docs" / "openapi.json": f"{json.dumps(document(), indent=2)}\n",
         PROJECT / "README.md": readme((PROJECT / "README.md").read_text()),
     }
 

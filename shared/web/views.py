@@ -199,12 +199,16 @@ def service_account(grant: Grant) -> View:
 
 
 def problem_details(found: Problem, status: int, more: View) -> View:
-    """Return a problem as RFC 9457 problem details, with what more there is to say of the case."""
+    """Return a problem as RFC 9457 problem details, with what more there is to say of the case.
+
+    The title is the same whenever the type is (RFC 9457, 3.1.3): what a cause says beyond it stands in the detail.
+    """
+    title = CATALOGUE[found.code].cause
     return {
         "type": f"/problems/{found.code}",
-        "title": CATALOGUE[found.code].cause,
+        "title": title,
         "status": status,
-        "detail": found.fix,
+        "detail": found.fix if found.cause == title else f"{found.cause} {found.fix}",
         "code": found.code,
         "who": found.who,
         **more,
