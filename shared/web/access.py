@@ -151,14 +151,13 @@ def refusal(request: Request, settings: Settings) -> str:
     return "" if is_ours and origin == settings.public_url else "form_expired"
 
 
-def is_unknown(route: str, request: Request, settings: Settings) -> bool:
+def is_unknown(request: Request, settings: Settings) -> bool:
     """Tell whether a refused request has shown no sign-in at all, so that one would help: 401 then, and 403 otherwise.
 
     A reply 401 names a way to sign in (RFC 9110, 15.5.2). There is one for programs: App Service Authentication takes an access
     token as ``Authorization: Bearer`` (RFC 6750), and hands on whom it found.
     """
-    is_signed_in = settings.sign_in_on and bool(request.headers.get("x-ms-client-principal"))
-    return route in AUDIENCES and not is_signed_in
+    return not (settings.sign_in_on and request.headers.get("x-ms-client-principal"))
 
 
 def form_token(browser: str, settings: Settings) -> str:

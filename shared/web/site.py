@@ -82,7 +82,7 @@ class Site:
     async def _admit(self, route: str, request: Request) -> None:
         """Raise ProblemError unless the route is open to the visitor, and a change comes from a page of ours."""
         if not access.may(route, request.visitor) and not await self._is_open_to_holder(route, request):
-            is_unknown = request.is_api and access.is_unknown(route, request, self.settings)
+            is_unknown = request.is_api and route in access.AUDIENCES and access.is_unknown(request, self.settings)
             raise ProblemError(problem=problem("sign_in_needed" if is_unknown else "not_allowed"))
         if refusal := access.refusal(request, self.settings):
             raise ProblemError(problem=problem(refusal))
