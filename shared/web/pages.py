@@ -54,6 +54,7 @@ async def dashboard(site: Site, request: Request) -> Reply:
         request,
         "dashboard.html",
         rows=rows,
+        now=site.commands.engine.clock(),
         name=name,
         state=state,
         after=after,

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from shared import telemetry
 from shared.commands import Commands
@@ -106,7 +107,19 @@ class Site:
             return as_json(details, status=status, content_type=PROBLEM_JSON, **challenge)
         grant_id = request.route.get("grant_id", "") or grant_of(request.query.get("state", ""))
         back = f"/grants/{grant_id}" if grant_id and found.code not in ("grant_unknown", "not_allowed") else ""
-        return page(self, request, "problem.html", status=status, problem=views.problem_view(found), back=back)
+        shown = {"problem": views.problem_view(found), "back": back, "sign_in": self._sign_in(request, found)}
+        return page(self, request, "problem.html", status=status, **shown)
+
+    def _sign_in(self, request: Request, found: Problem) -> str:
+        """Return where somebody signs in to the console who has not; "" where that would not help.
+
+        learn.microsoft.com/azure/app-service/configure-authentication-customize-sign-in-out
+        """
+        is_signed_in = bool(request.headers.get("x-ms-client-principal"))
+        if found.code != "not_allowed" or is_signed_in or not self.settings.sign_in_on:
+            return ""
+        back = request.path if request.method == "GET" else "/"
+        return f"/.auth/login/aad?{urlencode({'post_login_redirect_uri': back})}"
 
     async def load(self, request: Request) -> Stored:
         """Return the grant that the route names. Raises ProblemError when there is none."""
@@ -156,6 +169,7 @@ def page(site: Site, request: Request, template: str, *, status: int = 200, **va
         "csrf": access.form_token(request.browser, site.settings),
         "product": site.settings.product_name,
         "here": "",
+        "signs_out": site.settings.sign_in_on and bool(request.visitor.name),
     }
     return Reply(status, templates.environment().get_template(template).render(**shown, **values))
 

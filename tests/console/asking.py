@@ -99,7 +99,7 @@ def rendered(
 def dashboard_of(parts: Grantline, *rows: AccountRow, **values: Any) -> Markup:
     """Return a dashboard with some lines."""
     shown = {"name": "", "state": "", "after": "", "states": pages.STATES, "actions": pages.ACTIONS}
-    more = {"counts": None, "banner": None, "address": "/", "first": "/", "following": ""}
+    more = {"now": NOW, "counts": None, "banner": None, "address": "/", "first": "/", "following": ""}
     return rendered(parts, "dashboard.html", rows=rows, **{**shown, **more, **values})
 
 

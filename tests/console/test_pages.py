@@ -1,10 +1,13 @@
 """The console's pages: every one renders whatever the names are, its forms do what they say, and faults are told in words."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
 
+from shared import settings as app_settings
 from shared.domain.grant import Direction, Intent, RoleMode, Scope, ScopeKind
 from shared.domain.problems import CATALOGUE, problem
 from shared.domain.steps import StepName, StepState
@@ -32,6 +35,7 @@ from tests.console.asking import (
     stored,
     with_cookie,
 )
+from tests.support.app_settings import APP_SETTINGS
 from tests.support.grantline import CONSOLE, Grantline, grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -383,6 +387,16 @@ async def test_a_viewer_sees_and_cannot_act(parts: Grantline, role: access.Role,
     assert status.links()["View"] == f"/grants/{row.grant_id}"
 
 
+@pytest.mark.parametrize(
+    ("clock", "told"), [(None, "-"), (NOW, "Now"), (NOW + timedelta(seconds=1), "Nov 23, 2026, 12:30:16 UTC")]
+)
+async def test_the_next_clock_is_never_in_the_past(parts: Grantline, clock: datetime | None, told: str) -> None:
+    """The list is a projection and may lag: what is due is told as due."""
+    page = dashboard_of(parts, account_row("c", "C", next_clock=clock))
+
+    assert [each.text for each in page.named("td", **{"data-label": "Next clock"})] == [told]
+
+
 # --- a problem's page ----------------------------------------------------------------------------------------------------------
 
 RAW = 'AADSTS65001: <script>alert("1")</script> {{ x }} \u202eright to left\u202c ' + "x" * 1900
@@ -393,7 +407,7 @@ async def test_every_problem_has_a_page(parts: Grantline, code: str) -> None:
     """Cause, what to do, who, and Microsoft's own words as text."""
     found = problem(code, raw=RAW, correlation_id="an-id")
 
-    page = rendered(parts, "problem.html", status=400, problem=problem_view(found), back="/grants/x")
+    page = rendered(parts, "problem.html", status=400, problem=problem_view(found), back="/grants/x", sign_in="")
 
     assert found.cause in page.words
     assert found.fix in page.words
@@ -406,3 +420,26 @@ async def test_every_problem_has_a_page(parts: Grantline, code: str) -> None:
 async def test_the_dashboard_knows_every_state_of_an_account() -> None:
     """No state without its filter and its counter."""
     assert set(pages.STATES) == set(ACCOUNT_STATES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "method", "link"),
+    [
+        ({"WEBSITE_AUTH_ENABLED": "True"}, {}, "GET", "/.auth/login/aad?post_login_redirect_uri=%2Fservice-accounts"),
+        ({"WEBSITE_AUTH_ENABLED": "True"}, {}, "POST", "/.auth/login/aad?post_login_redirect_uri=%2F"),
+        ({"WEBSITE_AUTH_ENABLED": "True"}, {"x-ms-client-principal": "e30="}, "GET", ""),
+        ({}, {}, "GET", ""),
+    ],
+    ids=["nobody", "a form of nobody", "signed in without a role", "no sign-in on this platform"],
+)
+async def test_who_is_not_signed_in_is_shown_where_to(
+    parts: Grantline, settings: dict[str, str], headers: dict[str, str], method: str, link: str
+) -> None:
+    """A button to App Service's own sign-in, which leads back; none where it would not help."""
+    refusing = replace(parts.container.site, settings=app_settings.load({**APP_SETTINGS, **settings}))
+
+    reply = await refusing.answer(
+        "console_service_accounts", Request(method, "/service-accounts", headers=headers), pages.dashboard
+    )
+
+    assert (reply.status, read(reply).links().get("Sign in", "")) == (403, link)
