@@ -21,7 +21,7 @@ from shared.domain.steps import StepName, StepState
 from shared.engine import Engine
 from shared.messages import ChooseRoleMode, RetryStep
 from shared.workflows.role_assignment import OFTEN, SELDOM, role_assignment
-from shared.workflows.run import Run
+from shared.workflows.run import PROGRESS_ROWS, Run
 from tests.support.worlds import Case, World, open_world, types_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -120,6 +120,19 @@ async def test_a_whole_grant_completes_by_hand(case: Case) -> None:
 
     assert (await case.grant()).state is GrantState.COMPLETED
     assert types_of(await case.events()).count("grant.completed") == 1
+
+
+async def test_steps_side_by_side_show_their_own_progress(case: Case) -> None:
+    """The sync and the mail flow run at the same time: each has a row, and both are full in the end."""
+    await _assign(case)
+    await case.until(StepName.POLICY_ACTIVATION)
+    await case.settle(StepName.POLICY_ACTIVATION)
+    rows = {row.key: row.value for row in await case.parts.container.storage.grants.rows(case.grant_id, PROGRESS_ROWS)}
+
+    assert set(rows) == {f"{PROGRESS_ROWS}{name}" for name in ("directory_sync", "mail_flow", "policy_activation")}
+    sync, mail_flow, activation = (rows[key] for key in sorted(rows))
+    assert sync["users"] == sync["of"] == (await case.step(StepName.DIRECTORY_SYNC)).facts["users"]
+    assert mail_flow["objects"] == mail_flow["of"] == activation["objects"] == activation["of"]
 
 
 async def test_an_assignment_that_spreads_late_is_awaited(case: Case) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain import decide, outcomes, schedule
 from shared.domain.decide import Decision
-from shared.domain.grant import SEALED_ROW, GrantState
+from shared.domain.grant import SEALED_ROW, Grant, GrantState, RoleMode
 from shared.domain.outcomes import Outcome
 from shared.domain.problems import Actor, problem
 from shared.domain.steps import STEPS, StepName, StepState
@@ -266,22 +266,34 @@ OUTCOMES = st.sampled_from(
 )
 
 
-@given(st.lists(st.tuples(st.sampled_from(StepName), OUTCOMES, st.integers(0, 300)), max_size=60))
-def test_every_state_has_a_way_on(moves: list[tuple[StepName, Outcome, int]]) -> None:
-    """Whatever happens in whatever order: sequence numbers grow by one, and every unfinished step has a clock or a person."""
+def _moved(grant: Grant, move: StepName | RoleMode, now: datetime) -> Decision | None:
+    """Return what comes next for a step as it is, or another way to the role."""
+    if isinstance(move, RoleMode):
+        return decide.choose_role_mode(grant, move, now, actor="x")
+    state = grant.steps[move].state
+    if state is StepState.WAITING_FOR_PERSON and grant.person_of(move):
+        return decide.person_acted(grant, move, now, actor="x")
+    if state in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION):
+        return decide.retry(grant, move, now, actor="x")
+    return decide.claim(grant, move, f"run {now}", now)
+
+
+MOVES = st.sampled_from([*StepName, *RoleMode])
+
+
+@given(st.lists(st.tuples(MOVES, OUTCOMES, st.integers(0, 300)), max_size=60))
+def test_every_state_has_a_way_on(moves: list[tuple[StepName | RoleMode, Outcome, int]]) -> None:
+    """Whatever happens in whatever order: sequence numbers grow by one, and every unfinished step has a clock or a person.
+
+    Every wait has a reason and an end, and whoever is waited for is named.
+    """
     grant, now, seqs = created().grant, NOW, [1]
-    for name, outcome, seconds in moves:
+    for move, outcome, seconds in moves:
         now += timedelta(seconds=seconds)
-        step = grant.steps[name]
-        change = (
-            decide.person_acted(grant, name, now, actor="x")
-            if step.state is StepState.WAITING_FOR_PERSON
-            else decide.retry(grant, name, now, actor="x")
-            if step.state is StepState.NEEDS_ATTENTION
-            else decide.claim(grant, name, f"run {now}", now)
-        )
+        change = _moved(grant, move, now)
         if change is None:
             continue
+        name = StepName.ROLE_ASSIGNMENT if isinstance(move, RoleMode) else move
         seqs += [event.seq for event in change.events]
         decided = decide.decide(change.grant, name, f"run {now}", outcome, now)
         seqs += [event.seq for event in decided.events] if decided else []
