@@ -67,6 +67,16 @@ def account() -> str:
     return f"api-{next(_ACCOUNTS)}"
 
 
+class Away:
+    """Storage that is away."""
+
+    async def page(self, *_: Any, **__: Any) -> Any:
+        """Fail as storage does."""
+        raise TransientError("Azure Storage: 503")
+
+    load = page
+
+
 def wanted(account_id: str, **more: Any) -> dict[str, Any]:
     """Return the body that starts a grant."""
     return {"account_id": account_id, "account_name": account_id.title(), **more}
@@ -532,14 +542,6 @@ async def test_the_document_is_for_anyone(program: Program) -> None:
     answer = await replace(program, headers={}).get("api_openapi")
 
     assert answer.json == document()
-
-
-class Away:
-    """Storage that is away."""
-
-    async def page(self, *_: Any, **__: Any) -> Any:
-        """Fail as storage does."""
-        raise TransientError("Azure Storage: 503")
 
 
 async def test_storage_that_is_away_is_told_in_problem_details(program: Program) -> None:
