@@ -55,7 +55,7 @@ def _registered_without(world: World, entry: Permission, folder: Path) -> Iterat
     """Have the operator's registration ask for all but one permission, from a changed copy of its file, for a while."""
     for path in APPLICATIONS.glob("*.json"):
         body = json.loads(path.read_text(encoding="utf-8"))
-        for resource in body["requiredResourceAccess"]:
+        for resource in body.get("requiredResourceAccess", ()):  # the console's own has none
             resource["resourceAccess"] = [each for each in resource["resourceAccess"] if each["id"] != entry.permission_id]
         (folder / path.name).write_text(json.dumps(body), encoding="utf-8")
     store = world.parts.simulation.store
