@@ -289,11 +289,16 @@ async def test_a_query_that_cant_be_taken_is_told(program: Program, query: str, 
 @pytest.mark.parametrize("grant_id", HOSTILE_IDS)
 @pytest.mark.parametrize("function", OF_A_GRANT)
 async def test_what_can_be_no_grant_is_unknown(program: Program, function: str, grant_id: str) -> None:
-    """Whatever stands in the address's place of an id: there is no such grant."""
-    is_get = ROUTES[function].method == "GET"
-    answer = await (
-        program.get(function, grant_id=grant_id) if is_get else program.post(function, {}, key="k", grant_id=grant_id)
-    )
+    """Whatever stands in the address's place of an id: there is no such grant, and storage is not asked for it.
+
+    Azure refuses keys that Azurite takes: learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+    """
+    site = replace(program.site, grants=Away())  # type: ignore[arg-type] # nothing is asked of it
+    program = replace(program, site=site)
+    if ROUTES[function].method == "GET":
+        answer = await program.get(function, grant_id=grant_id)
+    else:
+        answer = await program.post(function, {}, key="k", grant_id=grant_id)
 
     assert (answer.status, answer.json["code"]) == (404, "grant_unknown")
 
