@@ -391,7 +391,10 @@ class SignIn(Protocol):
         """Return the problem that an error redirect of Microsoft stands for (an AADSTS code in its description)."""
 
     def client_id(self, application: str) -> str:
-        """Return the client id of one of the operator's applications: mail_flow, directory, role_helper or activity."""
+        """Return the client id of one of the operator's applications: mail_flow, directory, role_helper or activity.
+
+        Raises RefusedError for one that this installation is without.
+        """
 
     def roles_page(self) -> str:
         """Return the address of "Roles and administrators" in the Microsoft Entra admin center of this cloud."""

@@ -158,6 +158,7 @@ class Settings(BaseModel):
         """The policies that a grant can enable."""
         return _split(self.policies)
 
+
 def _split(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
