@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from local import azurite
 from tests.support.grantline import Grantline, grantline
+from tests.support.program import Program
 
 _ACCOUNTS = count(1)
 
@@ -22,6 +23,22 @@ async def parts() -> AsyncIterator[Grantline]:
         ) as parts,
     ):
         yield parts
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service() -> AsyncIterator[Grantline]:
+    """Give one Grantline, with App Service Authentication on, for all programs of a module."""
+    async with (
+        await azurite.start() as storage,
+        grantline(storage.connection_string, WEBSITE_AUTH_ENABLED="true", GRANTLINE_POLICIES="standard,strict") as parts,
+    ):
+        yield parts
+
+
+@pytest.fixture
+def program(service: Grantline) -> Program:
+    """Give a program that is signed in as an operator."""
+    return Program(service.container.site)
 
 
 @pytest.fixture

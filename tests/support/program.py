@@ -15,6 +15,8 @@ from shared.web.site import Site
 from tests.security.routes import ROUTES
 from tests.security.visitor import operator
 
+OF_A_GRANT = [name for name, route in ROUTES.items() if route.is_api and "{grant_id}" in route.address]
+"""The operations of one grant."""
 _SHAPES = {operation.function: operation.answer for operation in OPERATIONS}
 
 
@@ -83,3 +85,33 @@ def _described(function: str) -> Mapping[str, Any]:
     operations = (each for path in document()["paths"].values() for each in path.values())
     found: Mapping[str, Any] = next(each for each in operations if each["operationId"] == function)
     return found
+
+
+def wanted(account_id: str, **more: Any) -> dict[str, Any]:
+    """Return the body that starts a grant."""
+    return {"account_id": account_id, "account_name": account_id.title(), **more}
+
+
+async def started(program: Program, account_id: str, **more: Any) -> str:
+    """Start a grant; return its id."""
+    answer = await program.post("api_start", wanted(account_id, **more), key=f"start-{account_id}")
+    assert answer.status == 202
+    return str(answer.json["grant_id"])
+
+
+def places(answer: Answer) -> list[str]:
+    """Return where the errors of a refusal are."""
+    assert (answer.status, answer.json["code"]) == (400, "request_unreadable")
+    return sorted("".join(error[name] for name in error if name != "detail") for error in answer.json["errors"])
+
+
+async def listed(program: Program, function: str, query: str = "count=100", **route: str) -> list[dict[str, Any]]:
+    """Return all items of a list, page by page."""
+    items, after = list[dict[str, Any]](), ""
+    while True:
+        answer = await program.get(function, f"{query}&after={after}", **route)
+        assert answer.status == 200
+        items += answer.json["items"]
+        if "next" not in answer.json:
+            return items
+        after = answer.json["next"]
