@@ -10,7 +10,8 @@ from playwright.async_api import Browser, Page, Playwright, async_playwright
 from pytest_asyncio import is_async_test
 
 from local.stack import Options, Stack
-from tests.support import chromium, stacks
+from shared.container import Container
+from tests.support import chromium, situations, stacks
 from tests.support.chromium import DESKTOP, Look, Watch
 from tools import browsers
 
@@ -86,7 +87,14 @@ def watch() -> Iterator[Watch]:
 @pytest.fixture
 def visit(browser: Browser, stack: Stack, watch: Watch) -> Visit:
     """Let a test open the console as one more visitor, see Visit."""
-    return lambda look=DESKTOP: chromium.visit(browser, stack.console, look, watch)
+    return lambda look=DESKTOP, **more: chromium.visit(browser, stack.console, look, watch, **more)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def parts(stack: Stack) -> AsyncIterator[Container]:
+    """Give the stack's storage, so that a test puts there what a page is to show."""
+    async with situations.opened(stack) as built:
+        yield built
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -7,6 +7,8 @@ from typing import Any
 
 from playwright.async_api import Page
 
+from tests.support.chromium import DESKTOP, EVERY_LOOK, PHONE_DARK
+
 AXE = Path(__file__).parents[1] / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 AXE_OPTIONS = {
     # WCAG 2.0 to 2.2, levels A and AA, and what Deque advises beyond (axe-core, doc/API.md: "Axe-core Tags").
@@ -39,6 +41,25 @@ OVERFLOWING = """() => {
   const wide = [...document.body.querySelectorAll('*')].filter((e) => e.getBoundingClientRect().right > width + 1);
   return document.documentElement.scrollWidth <= width ? [] : wide.map((e) => e.outerHTML.slice(0, 120));
 }"""
+
+
+BY_TAB = (DESKTOP, PHONE_DARK)
+"""The looks in which everything is tried with the keyboard: each scheme and each width once."""
+UNFOLD = "() => { document.querySelectorAll('details').forEach((e) => { e.open = true; }); }"
+
+
+async def shortcomings(page: Page) -> list[str]:
+    """Return what a page owes somebody as it stands, all that is folded unfolded: in light and dark, on a desktop and a phone."""
+    await page.evaluate(UNFOLD)
+    size, found = page.viewport_size, list[str]()
+    for look in EVERY_LOOK:
+        await page.emulate_media(color_scheme=look.scheme)
+        await page.set_viewport_size({"width": look.width, "height": look.height})
+        entries = [*await axe(page), *await sideways(page), *(await out_of_reach(page) if look in BY_TAB else ())]
+        found += [f"{look}: {entry}" for entry in entries]
+    await page.emulate_media(color_scheme="null")
+    await page.set_viewport_size(size or {"width": DESKTOP.width, "height": DESKTOP.height})
+    return found
 
 
 async def axe(page: Page) -> list[str]:

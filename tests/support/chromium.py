@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Dialog,
     Page,
     Playwright,
     Request,
@@ -58,7 +59,7 @@ EVERY_LOOK = (DESKTOP, DESKTOP_DARK, PHONE, PHONE_DARK)
 
 @dataclass  # without slots: Playwright keeps the handlers of an object in attributes of it
 class Watch:
-    """What went wrong in a browser's pages: errors in the console, refused content, failed requests, foreign addresses."""
+    """What went wrong in a browser's pages: errors, dialogs, refused content, failed requests, foreign addresses."""
 
     seen: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
@@ -81,6 +82,7 @@ class Watch:
         context.on("response", self._response)
         context.on("requestfailed", self._failure)
         context.on("page", self._page)
+        context.on("dialog", self._dialog)
 
     def _console(self, message: ConsoleMessage) -> None:
         # The status of a failed request is noted with its address by _response and _failure.
@@ -100,6 +102,10 @@ class Watch:
     def _failure(self, request: Request) -> None:
         if request.failure != "net::ERR_ABORTED":  # the page was left before the answer came
             self.seen.append(f"failed: {request.method} {request.url}: {request.failure}")
+
+    async def _dialog(self, dialog: Dialog) -> None:
+        self.seen.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
 
     def _page(self, page: Page) -> None:
         page.on("websocket", self._socket)
@@ -143,9 +149,18 @@ async def launched(playwright: Playwright, executable: Path, home: Path) -> Asyn
 
 @asynccontextmanager
 async def visit(
-    browser: Browser, console: str, look: Look = DESKTOP, watch: Watch | None = None, storage: StorageState | None = None
+    browser: Browser,
+    console: str,
+    look: Look = DESKTOP,
+    watch: Watch | None = None,
+    *,
+    storage: StorageState | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Page]:
-    """Give a page of a new visitor, with no cookies or with copies of another's ``storage``; paths are the console's."""
+    """Give a page of a new visitor, with no cookies or with copies of another's ``storage``; paths are the console's.
+
+    ``headers`` go with every request, as those do that a platform adds between browser and console.
+    """
     context = await browser.new_context(
         base_url=console,
         color_scheme=look.scheme,
@@ -154,6 +169,7 @@ async def visit(
         timezone_id="UTC",
         reduced_motion="reduce",
         storage_state=storage,
+        extra_http_headers=dict(headers or {}),
     )
     context.set_default_timeout(SECONDS * 1000)
     (watch or Watch()).over(context)

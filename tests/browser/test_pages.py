@@ -1,0 +1,117 @@
+"""Every page in every situation keeps nobody out: by axe-core, in light and dark, on a desktop and a phone, by keyboard alone."""
+
+from collections.abc import Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from shared.container import Container
+from shared.domain.problems import CATALOGUE
+from shared.web.templates import words
+from tests.browser.conftest import Visit
+from tests.support import situations
+from tests.support.accessibility import shortcomings
+from tests.support.chromium import Watch
+from tests.support.situations import CORRELATION, MANY_ROWS, RAW, Situation
+from tests.support.walks import begin
+
+PLAIN = ("/", "/?name=nobody+is+called+so", "/?state=needs_attention", "/grant-access", "/service-accounts")
+"""Pages without a grant, with accounts in every state."""
+SITUATIONS: dict[str, Callable[[], Situation]] = {
+    "waiting for a person": situations.waiting_for_person,
+    "role by hand": situations.by_hand,
+    "running": situations.running,
+    "waiting for Microsoft": situations.waiting,
+    "completed": situations.completed,
+}
+GROUPS = situations.problems()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def accounts(parts: Container) -> None:
+    """Put accounts in every state into the lists."""
+    await situations.many_accounts(parts)
+
+
+async def test_an_empty_console(page: Page, parts: Container) -> None:
+    """No account, no service account: both pages say so, and say how to begin."""
+    async with situations.without_accounts(parts):
+        await page.goto("/")
+        await expect(page.get_by_role("cell")).to_contain_text("No account yet")
+        found = await shortcomings(page)
+    assert found == []
+
+
+@pytest.mark.usefixtures("accounts")
+@pytest.mark.parametrize("path", PLAIN)
+async def test_pages_without_a_grant(page: Page, path: str) -> None:
+    """Dashboard with banner, counters and further pages, without a match, and in one state; the form; the service accounts."""
+    await page.goto(path)
+
+    assert await shortcomings(page) == []
+
+
+@pytest.mark.usefixtures("accounts")
+async def test_the_dashboard_pages_on(page: Page) -> None:
+    """Fifty accounts a page; the second page is reached, read, and left by links."""
+    await page.goto("/?name=listed")
+    await page.get_by_role("link", name="Next page").click()
+    await expect(page.get_by_role("row")).to_have_count(1 + MANY_ROWS - 50)
+
+    assert await shortcomings(page) == []
+    await page.get_by_role("link", name="First page").click()
+    await expect(page.get_by_role("row")).to_have_count(1 + 50)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_a_grants_page(page: Page, parts: Container, situation: str) -> None:
+    """In each situation of a grant."""
+    await page.goto(await situations.put(parts, SITUATIONS[situation]()))
+
+    assert await shortcomings(page) == []
+
+
+async def test_a_grants_history(page: Page, parts: Container) -> None:
+    """The timeline, as the grant's page leads to it."""
+    await page.goto(await situations.put(parts, situations.completed()))
+    await page.get_by_role("link", name="History of this grant").click()
+    await expect(page.get_by_role("heading", name="History")).to_be_visible()
+
+    assert await shortcomings(page) == []
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_every_problem_of_the_catalogue(page: Page, parts: Container, group: str) -> None:
+    """Where it happened: cause, fix and who; Microsoft's own words folded away, with the correlation id."""
+    codes = GROUPS[group]
+    await page.goto(await situations.put(parts, situations.troubled(codes)))
+    for code, shown in zip(codes, await page.get_by_role("alert").all(), strict=True):
+        kind = CATALOGUE[code]
+        for told in (kind.cause, kind.fix, words(kind.who)):
+            await expect(shown).to_contain_text(told)
+        await expect(shown.get_by_text(CORRELATION)).to_be_hidden()
+        await shown.get_by_text("What Microsoft said").click()
+        await expect(shown.locator("pre")).to_have_text(RAW)
+        await expect(shown.get_by_text(CORRELATION)).to_be_visible()
+
+    assert await shortcomings(page) == []
+
+
+async def test_an_onboarding_link(page: Page, visit: Visit, parts: Container, watch: Watch) -> None:
+    """As it is made, opened, and refused to another browser than the one that used it."""
+    await begin(page, "onboarding-pages", "Onboarding pages")
+    await page.get_by_role("button", name="Make an onboarding link").click()
+    address = await page.locator("#address").inner_text()
+    found = await shortcomings(page)
+    async with visit() as administrator, visit() as stranger:
+        await administrator.goto(address)
+        found += await shortcomings(administrator)
+        await stranger.goto(address)
+        await administrator.get_by_role("button", name="Continue").click()
+        watch.expect("^403 POST /onboarding/")
+        await stranger.get_by_role("button", name="Continue").click()
+        await expect(stranger.get_by_role("alert")).to_contain_text(CATALOGUE["onboarding_used"].fix)
+        found += await shortcomings(stranger)
+
+    assert found == []
