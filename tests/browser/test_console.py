@@ -1,61 +1,63 @@
-"""The console's first pages in a real Chromium: for everybody, in every look; and a whole grant, by mouse and by keyboard."""
+"""Whole grants in a real Chromium, from the dashboard to the success message and the Service Account page."""
 
 import pytest
 from playwright.async_api import Page, expect
 
 from local.stack import Stack
 from tests.support import stacks
-from tests.support.accessibility import axe, out_of_reach, sideways
-from tests.support.chromium import EVERY_LOOK, PHONE, PHONE_DARK, Look
+from tests.support.accessibility import axe
 from tests.support.hands import by_keyboard, by_mouse
-from tests.support.walks import DIRECTORY, MAIL_FLOW, ROLE, begin, consent, until_complete
+from tests.support.walks import (
+    DIRECTORY,
+    MAIL_FLOW,
+    ROLE,
+    assign_by_hand,
+    begin,
+    consent,
+    stay,
+    stayed,
+    until_complete,
+    until_done,
+    until_listed,
+)
 
-PATHS = ("/", "/grant-access", "/service-accounts")
-"""Pages that need no grant."""
 WAYS = {"contoso": by_mouse, "fabrikam": by_keyboard}
 """A tenant is one account's only, so each way through has a tenant of its own."""
-
-
-@pytest.mark.parametrize("look", EVERY_LOOK, ids=str)
-@pytest.mark.parametrize("path", PATHS)
-async def test_axe_finds_no_violation(page: Page, path: str, look: Look) -> None:
-    """Nobody is kept out: axe-core finds nothing, in light and dark, on a desktop and a phone."""
-    await page.goto(path)
-
-    assert await axe(page) == []
-
-
-@pytest.mark.parametrize("look", [PHONE, PHONE_DARK], ids=str)
-@pytest.mark.parametrize("path", PATHS)
-async def test_nothing_scrolls_sideways_on_a_phone(page: Page, path: str, look: Look) -> None:
-    """Every page fits into the width of a phone."""
-    await page.goto(path)
-
-    assert await sideways(page) == []
-
-
-@pytest.mark.parametrize("look", EVERY_LOOK, ids=str)
-@pytest.mark.parametrize("path", PATHS)
-async def test_tab_reaches_everything_with_a_visible_focus(page: Page, path: str, look: Look) -> None:
-    """Whoever has no mouse reaches everything, and sees where they are."""
-    await page.goto(path)
-
-    assert await out_of_reach(page) == []
+HOSTILE = "<script>alert(1)</script> אבגד \N{FOX FACE} \"'&amp;"
+"""A tenant's name that a careless page would stumble over."""
 
 
 @pytest.mark.parametrize("customer", WAYS)
-async def test_a_whole_grant(page: Page, stack: Stack, customer: str) -> None:
-    """From the dashboard to the success message: the form, and three sign-ins at Microsoft; with the keyboard alone, too."""
-    hands = WAYS[customer]()
+async def test_a_whole_grant_by_sign_ins(page: Page, stack: Stack, customer: str) -> None:
+    """The form, and three sign-ins at Microsoft: by mouse, and with the keyboard alone."""
+    hands, name = WAYS[customer](), customer.title()
     person = stacks.person(stack, f"admin@{customer}.")
-    grant = await begin(page, customer, customer.title(), hands)
+    grant = await begin(page, customer, name, hands)
     for step in (MAIL_FLOW, ROLE, DIRECTORY):
         await consent(page, step, person, hands)
 
     await until_complete(page)
-    await page.goto("/")
-    row = page.get_by_role("row").filter(has_text=customer.title())
+    await until_listed(page, grant, name, name, hands)
+    await hands.press(page.get_by_role("link", name="Dashboard", exact=True).first)
+    row = page.get_by_role("row").filter(has_text=name)
     await expect(row.get_by_role("link", name="View")).to_have_attribute("href", grant)
-    for path in (grant, f"{grant}/history", "/service-accounts"):
-        await page.goto(path)
-        assert await axe(page) == []
+    assert await axe(page) == []
+
+
+async def test_a_whole_grant_with_the_role_by_hand(page: Page, stack: Stack) -> None:
+    """The app ID goes by the clipboard into the portal's search box in another tab; the grant's page goes on by itself."""
+    person = await stacks.new_tenant(stack, HOSTILE, "adatum")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.console)
+    grant = await begin(page, "adatum", HOSTILE, role_by_hand=True)
+    await consent(page, MAIL_FLOW, person)
+    await stay(page)
+    await assign_by_hand(page, "mail flow")
+    assert await page.evaluate("() => navigator.clipboard.readText()") == await page.locator("#app-id").inner_text()
+
+    await until_done(page, "role_assignment")
+    assert await stayed(page)
+    await consent(page, DIRECTORY, person)
+    await stay(page)
+    await until_complete(page)
+    assert await stayed(page)
+    await until_listed(page, grant, HOSTILE, HOSTILE)

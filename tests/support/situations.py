@@ -114,7 +114,7 @@ def done(*names: StepName, **facts: Any) -> list[Step]:
 def waiting_for_person() -> Situation:
     """Return a grant that nobody has signed in for."""
     step = Step(StepName.MAIL_FLOW_CONSENT, StepState.WAITING_FOR_PERSON, who=Actor.TENANT_ADMINISTRATOR, clock=LATER)
-    return Situation(a_grant(replace(step, reason=STEPS[step.name].asks)))
+    return Situation(replace(a_grant(replace(step, reason=STEPS[step.name].asks)), tenant_id=""))
 
 
 def by_hand() -> Situation:

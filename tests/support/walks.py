@@ -48,13 +48,15 @@ async def _answer(page: Page, person: Mapping[str, Any], hands: Hands) -> None:
             raise AssertionError(f"a page of Microsoft's that nobody expected: {title}: {await page.inner_text('main')}")
 
 
-async def begin(page: Page, account_id: str, account_name: str, hands: Hands | None = None) -> str:
+async def begin(page: Page, account_id: str, account_name: str, hands: Hands | None = None, *, role_by_hand: bool = False) -> str:
     """Start a grant from the dashboard, and return the path of its page, which is shown then."""
     hands = hands or by_mouse()
     await page.goto("/")
     await hands.press(page.get_by_role("link", name="Grant Access").first)
     await hands.write(page.get_by_label("Account id"), account_id)
     await hands.write(page.get_by_label("Account name"), account_name)
+    if role_by_hand:
+        await hands.tick(page.get_by_label("By hand"))
     await hands.press(page.get_by_role("button", name="Begin"))
     await page.wait_for_url("**/grants/*")
     return page.url.removeprefix(await page.evaluate("() => location.origin"))
@@ -68,6 +70,54 @@ async def consent(page: Page, step: str, person: Mapping[str, Any], hands: Hands
         await hands.press(page.get_by_role("link", name=step).first)
     await sign_in(page, person, hands)
     await page.wait_for_url("**/grants/*")
+
+
+async def assign_by_hand(page: Page, application: str, hands: Hands | None = None) -> None:
+    """Assign the role in the portal, in a tab of its own, with the app ID that the grant's page gives to the clipboard.
+
+    The browser is signed in at Microsoft already, as an administrator who may.
+    """
+    hands = hands or by_mouse()
+    await hands.press(page.get_by_role("button", name="Copy the app ID"))
+    await expect(page.locator("#copied")).to_have_text("Copied")
+    async with page.context.expect_page() as opening:
+        await hands.press(page.get_by_role("link", name='Open "Roles & admins"'))
+    portal = await opening.value
+    for name in ("Roles & admins", "Exchange Administrator", "Add assignments"):
+        await hands.press(portal.get_by_role("link", name=name, exact=True))
+    await hands.press(portal.get_by_role("searchbox", name="Search"))
+    await portal.keyboard.press("Control+V")
+    await portal.keyboard.press("Enter")
+    await hands.tick(portal.get_by_role("checkbox", name=application))
+    await hands.press(portal.get_by_role("button", name="Add", exact=True))
+    await expect(portal.get_by_role("status")).to_contain_text("Added 1 assignment to Exchange Administrator.")
+    await portal.close()
+
+
+async def stay(page: Page) -> None:
+    """Mark the page, so that ``stayed`` tells whether it was loaded again since."""
+    await page.evaluate("() => { window.stays = true; }")
+
+
+async def stayed(page: Page) -> bool:
+    """Tell whether the page is the one that was marked: what changed on it came without a reload."""
+    return bool(await page.evaluate("() => window.stays === true"))
+
+
+async def until_done(page: Page, step: str) -> None:
+    """Wait until a step of a grant's page, which shows itself anew, is done."""
+    await expect(page.locator(f"#step-{step}.done")).to_be_visible(timeout=GRANT_SECONDS * 1000)
+
+
+async def until_listed(page: Page, grant: str, account: str, tenant: str, hands: Hands | None = None) -> None:
+    """Go from a completed grant to the Service Account page and back by its link; the tenant stands there under its name."""
+    hands = hands or by_mouse()
+    await hands.press(page.get_by_role("link", name="Service Account", exact=True))
+    row = page.get_by_role("row").filter(has_text=account)
+    await expect(row.get_by_role("rowheader").locator("bdi")).to_have_text(tenant)
+    await expect(row).to_contain_text("Active")
+    await hands.press(row.get_by_role("link", name="Details"))
+    await page.wait_for_url(f"**{grant}")
 
 
 async def until_complete(page: Page) -> None:
