@@ -96,8 +96,11 @@ def _transition(command: RetryStep | ChooseRoleMode, grant: Grant, now: datetime
 
 
 def _command_row(command: Command) -> Row:
-    """Return the row that a command counts from. It holds what was asked for, hashed, whoever asked."""
-    content = command.model_dump_json(exclude={"requested_by"})
+    """Return the row that a command counts from. It holds what was asked for, hashed, whoever asked.
+
+    What is not said is not hashed: a field that a newer release adds with a default makes no other command of an older one.
+    """
+    content = command.model_dump_json(exclude={"requested_by"}, exclude_defaults=True)
     return Row(f"command|{command.command_id}", {"sha256": hashlib.sha256(content.encode()).hexdigest()})
 
 

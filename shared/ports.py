@@ -370,7 +370,7 @@ class SignIn(Protocol):
     """Microsoft's identity platform, for people."""
 
     async def tenant_of_domain(self, domain: str) -> str | None:
-        """Return the tenant id of a domain name from its public metadata, or None when Microsoft does not know it."""
+        """Return the tenant id of a domain name, or of the id itself, from public metadata; None when Microsoft knows none."""
 
     def authorization_url(self, request: SignInRequest) -> str:
         """Return where the browser goes to sign in: authorization code, PKCE S256, response_mode=query."""

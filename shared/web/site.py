@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from shared import telemetry
 from shared.commands import Commands
+from shared.consent.proof import PERSONAL_ACCOUNTS_TENANT
 from shared.consent.state import BROWSER_COOKIE, grant_of, new_secret
 from shared.domain.grant import Grant
 from shared.domain.problems import GrantlineError, Problem, ProblemError, problem
@@ -147,14 +148,14 @@ class Site:
     async def tenant_of(self, text: str) -> str:
         """Return the id of the tenant that an operator names by its id or one of its domains, "" for none.
 
-        Raises ProblemError for a domain that Microsoft does not know.
+        Raises ProblemError for one that Microsoft does not know, and for the tenant of personal accounts.
         """
         name = text.strip().lower()
-        if not name or GUID.fullmatch(name):
-            return name
-        found = await self.microsoft.sign_in.tenant_of_domain(name)
-        if not found:
+        found = await self.microsoft.sign_in.tenant_of_domain(name) if name else ""
+        if found is None:
             raise ProblemError(problem=problem("tenant_unknown"))
+        if found == PERSONAL_ACCOUNTS_TENANT:
+            raise ProblemError(problem=problem("personal_account"))
         return found
 
 

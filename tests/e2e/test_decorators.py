@@ -57,7 +57,7 @@ async def demo_fails(decorator: Decorator, folder: Path) -> bool:
             demo.kill()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_every_decorator_is_needed(tmp_path: Path) -> None:
     """One demo for each decorator, several side by side."""
     found = list(decorators())
