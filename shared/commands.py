@@ -11,9 +11,11 @@ from shared.domain.grant import Facts, Grant, Row
 from shared.domain.problems import GrantlineError
 from shared.engine import Engine
 from shared.messages import ChooseRoleMode, Command, MessageError, RetryStep, StartGrant
-from shared.ports import Bindings
+from shared.ports import Bindings, ConflictError
 from shared.settings import Settings
 
+START_ROW = "start"
+"""The row that a grant's creation makes; where it is there without a grant, the account was given to another start."""
 GRANTS_NAMESPACE = UUID("5c7f4b0e-6c0b-5e0e-9d5f-3c1d2f0a7b11")
 """Grant ids are UUIDs (RFC 9562, version 5) of account and command in this namespace: the same command is the same grant."""
 
@@ -70,21 +72,31 @@ class Commands:
             created_by=command.requested_by,
             now=self.engine.clock(),
         )
-        await self.engine.create(_with_row(decision, row))
-        _same(grant_id, await self.engine.grants.row(grant_id, row.key) or row.value, row)
-        live = await self.bindings.live_grant(command.account_id)
-        if live and live != grant_id:  # another start took the account between our claim and our save
-            raise AccountHasGrantError(f"account {command.account_id} already has grant {live}", grant_id=live)
-        return grant_id
+        try:
+            await self.engine.create(_with_row(_with_row(decision, row), Row(START_ROW, {})))
+        except ConflictError:
+            await self._check_account(command.account_id, grant_id)  # another start may have taken our claim for forgotten
+            raise
+        return _same(grant_id, await self.engine.grants.row(grant_id, row.key) or row.value, row)
 
     async def _claim_account(self, account_id: str, grant_id: str) -> None:
         """Name the account's live grant. One that was named but never saved (a crash in between) gives way."""
         live = await self.bindings.bind_account(account_id, grant_id)
-        if live == grant_id:
-            return
-        if await self.engine.grants.load(live) is None:
-            live = await self.bindings.bind_account(account_id, grant_id, instead_of=live)
-        if live != grant_id:
+        if live != grant_id and await self._gives_way(live):
+            await self.bindings.bind_account(account_id, grant_id, instead_of=live)
+        await self._check_account(account_id, grant_id)
+
+    async def _gives_way(self, live: str) -> bool:
+        """Tell whether a claim was never saved, and will not be: its save, if it still comes, finds the row that it must make."""
+        if await self.engine.grants.load(live):
+            return False
+        await self.engine.grants.insert(live, Row(START_ROW, {}))
+        return await self.engine.grants.load(live) is None
+
+    async def _check_account(self, account_id: str, grant_id: str) -> None:
+        """Raise AccountHasGrantError when the account's live grant is another."""
+        live = await self.bindings.live_grant(account_id)
+        if live and live != grant_id:
             raise AccountHasGrantError(f"account {account_id} already has grant {live}", grant_id=live)
 
 

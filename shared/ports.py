@@ -79,7 +79,7 @@ class GrantStore(Protocol):
         """Return the grant, or None when there is none."""
 
     async def create(self, change: Change) -> Stored:
-        """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when it exists."""
+        """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when any of them exists."""
 
     async def save(self, stored: Stored, change: Change) -> Stored:
         """Save a change of the grant that was read as ``stored``, in one transaction, all or nothing.

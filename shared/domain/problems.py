@@ -276,6 +276,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Ask the installation's operator: with a registration and its client id in the settings the step is offered.",
         Actor.OPERATOR,
     ),
+    "unavailable": ProblemKind(
+        "The console can't reach what it needs at the moment: its storage, or Microsoft.",
+        "Try again in a minute; what is under way goes on by itself.",
+        Actor.OPERATOR,
+    ),
     "grant_unknown": ProblemKind(
         "There is no such grant.",
         "Check the address, or begin at the dashboard.",

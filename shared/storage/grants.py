@@ -30,10 +30,12 @@ class TableGrantStore:
         return Stored(read_grant(found.columns), found.etag) if found else None
 
     async def create(self, change: Change) -> Stored:
-        """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when it exists."""
+        """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when any of them exists."""
         grant = change.grant
         first = table.create(_grant_entity(grant))
-        return Stored(grant, await self._table.transaction([first, *await self._others(change)]))
+        events = [table.create(_event_entity(grant.grant_id, event)) for event in change.events]
+        rows = [table.create(_row_entity(grant.grant_id, row)) for row in change.rows]
+        return Stored(grant, await self._table.transaction([first, *events, *rows]))
 
     async def save(self, stored: Stored, change: Change) -> Stored:
         """Save a change in one transaction on the ETag of ``stored``; see ``ports.GrantStore.save``.
@@ -72,10 +74,7 @@ class TableGrantStore:
     async def _others(self, change: Change) -> Iterable[Operation]:
         """Return all operations of a change but the grant row's; of rows with one key the last counts, and a delete most."""
         grant_id = change.grant.grant_id
-        operations = {
-            event_row(event.seq): table.create(table.entity(grant_id, event_row(event.seq), EVENT.write(event)))
-            for event in change.events
-        }
+        operations = {event_row(event.seq): table.create(_event_entity(grant_id, event)) for event in change.events}
         operations |= {row.key: table.upsert(_row_entity(grant_id, row)) for row in change.rows}
         deletes = list(dict.fromkeys(change.deletes))
         found = await asyncio.gather(*(self._table.exists(grant_id, key) for key in deletes))
@@ -88,6 +87,10 @@ class TableGrantStore:
 
 def _grant_entity(grant: Grant) -> dict[str, object]:
     return table.entity(grant.grant_id, GRANT_ROW, write_grant(grant))
+
+
+def _event_entity(grant_id: str, event: Event) -> dict[str, object]:
+    return table.entity(grant_id, event_row(event.seq), EVENT.write(event))
 
 
 def _row_entity(grant_id: str, row: Row) -> dict[str, object]:

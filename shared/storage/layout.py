@@ -34,6 +34,7 @@ TABLES = (
         (
             RowLayout("{grant id}", "grant", GRANT.names, "the grant; `intent` and `steps` are JSON, `steps` below 30 KB"),
             RowLayout("{grant id}", "event|{seq:010}", EVENT.names, "audit event and outbox; insert-only; `data` is JSON"),
+            RowLayout("{grant id}", "start", VALUE, "made with the grant; alone, it keeps a forgotten start from being saved"),
             RowLayout("{grant id}", "command|{id}", VALUE, "a command that counts; its creation is its de-duplication"),
             RowLayout("{grant id}", "consent|{sha256(state)}", VALUE, "a consent that is under way; consumed by its transition"),
             RowLayout(

@@ -12,7 +12,8 @@ async def begin(site: Site, request: Request) -> Reply:
         step = StepName(request.route["step"])
     except ValueError:
         raise ProblemError(problem=problem("grant_unknown")) from None
-    return see_other(await site.consent.begin(request.route["grant_id"], step, request.browser))
+    grant_id = (await site.load(request)).grant.grant_id
+    return see_other(await site.consent.begin(grant_id, step, request.browser))
 
 
 async def signed_in(site: Site, request: Request) -> Reply:

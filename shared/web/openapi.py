@@ -25,7 +25,7 @@ DESCRIPTIONS = {200: "The answer.", 201: "Created.", 202: "Accepted; the grant's
 JSON = "application/json"
 SCHEMAS = "#/components/schemas/{model}"
 SIGN_IN, LINK = "signIn", "onboardingLink"
-ALWAYS = ("unexpected", "kept_failing")
+ALWAYS = ("unexpected", "unavailable")
 """Problems that any operation may have."""
 PERSONAL = ("sign_in_needed", "not_allowed")
 """Problems of operations that are not for anyone."""

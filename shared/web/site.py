@@ -41,7 +41,7 @@ STATUS = {
     "body_too_large": 413,
     "command_reused": 422,
     "unexpected": 500,
-    "kept_failing": 503,
+    "unavailable": 503,
 }
 """The HTTP status of a problem's page; of every other one it is 400."""
 HTML = "text/html"
@@ -76,7 +76,7 @@ class Site:
             reply = self._problem(request, error.problem, error.more)
         except Exception as error:  # noqa: BLE001 - a person is told in words, never by an empty page
             LOG.error("%s: %s", route, telemetry.describe(error))  # noqa: TRY400 - a trace may hold secrets
-            code = "kept_failing" if isinstance(error, GrantlineError) else "unexpected"
+            code = "unavailable" if isinstance(error, GrantlineError) else "unexpected"
             reply = self._problem(request, problem(code))
         cookie = {} if browser or not _is_kept(reply) else {"set-cookie": _cookie(self.settings, request.browser)}
         return replace(reply, headers={**SECURITY_HEADERS, **cookie, **reply.headers})

@@ -206,7 +206,7 @@ async def test_storage_that_is_away_is_told_in_problem_details(program: Program)
 
     answer = await replace(program, site=site).get("api_accounts")
 
-    assert (answer.status, answer.json["code"]) == (503, "kept_failing")
+    assert (answer.status, answer.json["code"]) == (503, "unavailable")
 
 
 async def test_a_defect_is_told_in_problem_details(program: Program) -> None:

@@ -335,7 +335,7 @@ async def test_only_the_consoles_own_files_are_given(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(
     ("error", "status", "code"),
-    [(RuntimeError("an inner detail"), 500, "unexpected"), (TransientError("an inner detail"), 503, "kept_failing")],
+    [(RuntimeError("an inner detail"), 500, "unexpected"), (TransientError("an inner detail"), 503, "unavailable")],
     ids=["a defect", "storage is away"],
 )
 async def test_an_error_is_a_page_without_a_trace(error: Exception, status: int, code: str) -> None:

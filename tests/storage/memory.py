@@ -132,9 +132,10 @@ class MemoryGrants(Part):
 
     @gated("grants.create")
     async def create(self, change: Change) -> Stored:
-        """Insert a new grant, or raise ConflictError."""
-        if self._partition(change.grant.grant_id).stored:
-            raise ConflictError("the grant exists")
+        """Insert a new grant with its rows, or raise ConflictError."""
+        found = self._partition(change.grant.grant_id)
+        if found.stored or any(row.key in found.rows for row in change.rows):
+            raise ConflictError("the grant, or one of its rows, exists")
         return self._write(change)
 
     @gated("grants.save")

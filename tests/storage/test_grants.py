@@ -228,3 +228,16 @@ async def test_a_transaction_of_more_than_100_rows_is_refused(kept: Kept) -> Non
 
     assert await kept.storage.grants.load(stored.grant.grant_id) == saved
     assert len(await kept.storage.grants.rows(stored.grant.grant_id, "row|")) == TRANSACTION_ROWS - 1
+
+
+async def test_a_creation_makes_all_of_its_rows(kept: Kept) -> None:
+    """A row that is there already keeps the grant from being created: whoever wrote it was first."""
+    decision = replace(new_grant(), rows=(Row("start", {}),))
+    grant_id = decision.grant.grant_id
+    await kept.storage.grants.insert(grant_id, Row("start", {"by": "another"}))
+
+    with pytest.raises(ConflictError):
+        await kept.storage.grants.create(decision)
+
+    assert await kept.storage.grants.load(grant_id) is None
+    assert await kept.storage.grants.row(grant_id, "start") == {"by": "another"}

@@ -2,19 +2,24 @@
 
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
-from uuid import uuid4
+from uuid import uuid4, uuid5
 
 import pytest
 import pytest_asyncio
 from azure.storage.queue.aio import QueueServiceClient
 
 from local import azurite
+from shared.commands import GRANTS_NAMESPACE, AccountHasGrantError
+from shared.domain.decide import Decision
 from shared.domain.grant import Grant, RoleMode
 from shared.domain.steps import WORK_QUEUES, Queue, StepName, StepState
+from shared.engine import Engine
 from shared.inbox import LONGEST_REASON
+from shared.messages import StartGrant
 from shared.ports import DeadLetter
 from tests.support.grantline import Grantline, grantline
 
@@ -216,6 +221,41 @@ async def test_an_account_whose_grant_was_never_saved_is_taken_over(parts: Grant
 
     assert letters == []
     assert (await live_grant(parts, account)).account_id == account
+
+
+@dataclass(frozen=True)
+class SlowEngine:
+    """An engine whose creation of a grant waits until a rival has done something."""
+
+    engine: Engine
+    rival: Callable[[], Awaitable[Any]]
+
+    def __getattr__(self, name: str) -> Any:
+        """Do everything else as the engine does."""
+        return getattr(self.engine, name)
+
+    async def create(self, decision: Decision) -> Grant:
+        """Let the rival go first."""
+        await self.rival()
+        return await self.engine.create(decision)
+
+
+async def test_of_two_starts_at_once_one_is_saved(parts: Grantline, account: str) -> None:
+    """A start that hesitates between its claim and its save is taken for forgotten, and its save finds the door shut."""
+    commands = parts.container.site.commands
+
+    def start(command_id: str) -> StartGrant:
+        return StartGrant(command_id=command_id, account_id=account, account_name="A", requested_by="a test")
+
+    slow = replace(commands, engine=SlowEngine(commands.engine, lambda: commands.execute(start("quick"))))  # type: ignore[arg-type] # acts as one
+
+    with pytest.raises(AccountHasGrantError) as caught:
+        await slow.execute(start("slow"))
+
+    live = await live_grant(parts, account)
+    slow_id = str(uuid5(GRANTS_NAMESPACE, f"{account}|slow"))
+    assert caught.value.grant_id == live.grant_id != slow_id
+    assert await parts.container.storage.grants.load(slow_id) is None
 
 
 async def test_the_same_retry_twice_begins_the_step_once(parts: Grantline, account: str) -> None:
