@@ -47,14 +47,21 @@ async def test_foreign_addresses_are_out_of_reach_and_noticed(page: Page, watch:
 
 
 async def test_what_goes_wrong_in_a_page_is_noticed(page: Page, watch: Watch) -> None:
-    """Errors of scripts, lines in the console, statuses, and what the page's own policy refuses are noticed."""
+    """Errors of scripts, lines in the console, dialogs, statuses, and what the page's own policy refuses are noticed."""
     await page.goto("/")
     await page.evaluate("() => console.error('a line')")
+    await page.evaluate("() => alert('a question')")
     await page.evaluate("() => { setTimeout(() => { throw new Error('thrown'); }); }")
     await page.evaluate("() => { document.body.append(Object.assign(document.createElement('script'), {text: '1'})); }")
     await page.goto("/grants/none")
     found = "\n".join(watch.wrong())
-    for pattern in ("console: a line", "script: thrown", "console: .*Content Security Policy", "404 GET /grants/none"):
+    for pattern in (
+        "console: a line",
+        "dialog: a question",
+        "script: thrown",
+        "console: .*Content Security Policy",
+        "404 GET /grants/none",
+    ):
         assert re.search(pattern, found), found
         watch.expect(pattern)
 

@@ -108,7 +108,7 @@ def a_grant(*steps: Step, name: str = "Contoso", tenant_name: str = "Contoso", g
 
 def done(*names: StepName, **facts: Any) -> list[Step]:
     """Return steps that are done."""
-    return [Step(name, StepState.DONE, started_at=NOW, finished_at=NOW, facts=facts) for name in names]
+    return [Step(name, StepState.DONE, started_at=NOW, begun_at=NOW, finished_at=NOW, facts=facts) for name in names]
 
 
 def waiting_for_person() -> Situation:
