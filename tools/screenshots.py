@@ -30,7 +30,7 @@ USERS = 1000
 TENANT = ("--role-delay", "8")
 """The tenant's role takes its time, so that a wait is seen."""
 WAIT_SECONDS, POLL_SECONDS = 30, 0.1
-CUSTOMER = "contoso"
+CUSTOMER, OTHER_CUSTOMER = "contoso", "fabrikam"
 COLOURS = 64
 """Colours of a picture's palette: pages of flat colours look the same, and the file is a quarter."""
 UNLIKE_LEVEL, UNLIKE_SHARE = 48, 0.01
@@ -40,31 +40,41 @@ UNLIKE_LEVEL, UNLIKE_SHARE = 48, 0.01
 class Moment(StrEnum):
     """Where in the walk of a grant a picture is taken."""
 
+    REFUSED = "refused"
+    INVITED = "invited"
     BEFORE = "before"
     BEGUN = "begun"
+    BY_HAND = "by hand"
     WAITING = "waiting"
     COMPLETED = "completed"
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: its file's name, the moment, the page (``{grant}``: path of the grant's page), and how it is looked at."""
+    """One picture: its file's name, the moment, the page (``{here}``: where the walk is), and how it is looked at.
+
+    ``unfold`` is the summary that is clicked before.
+    """
 
     name: str
     moment: Moment
     path: str
     look: Look = DESKTOP
+    unfold: str = ""
 
 
 SHOTS = (
+    Shot("problem", Moment.REFUSED, "{here}", unfold="What Microsoft said"),
+    Shot("onboarding", Moment.INVITED, "{here}"),
     Shot("grant-access", Moment.BEFORE, "/grant-access"),
-    Shot("grant-begun", Moment.BEGUN, "{grant}"),
-    Shot("grant-waiting", Moment.WAITING, "{grant}"),
-    Shot("grant-completed", Moment.COMPLETED, "{grant}"),
-    Shot("grant-completed-phone", Moment.COMPLETED, "{grant}", PHONE),
+    Shot("grant-begun", Moment.BEGUN, "{here}"),
+    Shot("grant-by-hand", Moment.BY_HAND, "{here}", unfold="Without Privileged Identity Management"),
+    Shot("grant-waiting", Moment.WAITING, "{here}"),
+    Shot("grant-completed", Moment.COMPLETED, "{here}"),
+    Shot("grant-completed-phone", Moment.COMPLETED, "{here}", PHONE),
     Shot("service-status", Moment.COMPLETED, "/"),
     Shot("service-status-dark", Moment.COMPLETED, "/", DESKTOP_DARK),
-    Shot("grant-history", Moment.COMPLETED, "{grant}/history"),
+    Shot("grant-history", Moment.COMPLETED, "{here}/history"),
     Shot("service-account", Moment.COMPLETED, "/service-accounts"),
 )
 """The pictures; one more is one more line."""
@@ -78,16 +88,32 @@ class Walk:
     stack: Stack
     shots: tuple[Shot, ...]
     folder: Path
-    grant: str = ""
+    here: str = ""
+
+    async def refused(self, page: Page) -> None:
+        """Begin a grant, cancel at Microsoft, and make an onboarding link for somebody who may go on."""
+        grant = await begin(page, OTHER_CUSTOMER, OTHER_CUSTOMER.title())
+        await page.get_by_role("link", name=MAIL_FLOW).first.click()
+        await page.get_by_role("button", name="Cancel").click()
+        self.here = grant
+        await self.take(Moment.REFUSED, page)
+        await page.get_by_role("link", name="Back to the grant").click()
+        await page.get_by_role("button", name="Make an onboarding link").click()
+        self.here = await page.locator("#address").inner_text()
+        await self.take(Moment.INVITED, page)
 
     async def whole(self, page: Page) -> None:
         """Grant the tenant's access, from the dashboard to the success message."""
         administrator = self.stack.administrator
         await self.take(Moment.BEFORE, page)
-        self.grant = await begin(page, CUSTOMER, CUSTOMER.title())
+        self.here = await begin(page, CUSTOMER, CUSTOMER.title())
         await self.take(Moment.BEGUN, page)
-        for step in (MAIL_FLOW, ROLE):
-            await consent(page, step, administrator)
+        await consent(page, MAIL_FLOW, administrator)
+        await page.get_by_role("button", name="Assign it by hand instead").click()
+        await page.get_by_role("button", name="Have it assigned for me instead").wait_for()
+        await self.take(Moment.BY_HAND, page)
+        await page.get_by_role("button", name="Have it assigned for me instead").click()
+        await consent(page, ROLE, administrator)
         await self.until_waiting(page, "role_assignment")
         await self.take(Moment.WAITING, page)
         await consent(page, DIRECTORY, administrator)
@@ -98,7 +124,7 @@ class Walk:
         """Look again and again until a step waits for Microsoft. Raises TimeoutError when it does not."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                grant = await (await page.request.get(f"/api/v1{self.grant}")).json()
+                grant = await (await page.request.get(f"/api/v1{self.here}")).json()
                 if any(step["name"] == name and step["state"] == "waiting" for step in grant["steps"]):
                     return
                 await asyncio.sleep(POLL_SECONDS)
@@ -109,7 +135,9 @@ class Walk:
         for shot in self.shots:
             if shot.moment is moment:
                 async with chromium.visit(self.browser, self.stack.console, shot.look, storage=storage) as page:
-                    await page.goto(shot.path.format(grant=self.grant))
+                    await page.goto(shot.path.format(here=self.here))
+                    if shot.unfold:
+                        await page.get_by_text(shot.unfold, exact=True).first.click()
                     write(
                         self.folder / f"{shot.name}.png",
                         await page.screenshot(full_page=True, animations="disabled", caret="hide"),
@@ -152,8 +180,11 @@ async def _parts(executable: Path, certutil: Path) -> AsyncIterator[tuple[Browse
 
 async def take(shots: tuple[Shot, ...], folder: Path, executable: Path, certutil: Path) -> None:
     """Write the pictures into a folder."""
-    async with _parts(executable, certutil) as (browser, stack), chromium.visit(browser, stack.console) as page:
-        await Walk(browser, stack, shots, folder).whole(page)
+    async with _parts(executable, certutil) as (browser, stack):
+        walk = Walk(browser, stack, shots, folder)
+        for way in (walk.refused, walk.whole):
+            async with chromium.visit(browser, stack.console) as page:
+                await way(page)
 
 
 def main() -> int:
