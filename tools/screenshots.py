@@ -110,7 +110,7 @@ class Walk:
         await self.take(Moment.BEGUN, page)
         await consent(page, MAIL_FLOW, administrator)
         await page.get_by_role("button", name="Assign it by hand instead").click()
-        await page.get_by_role("button", name="Have it assigned for me instead").wait_for()
+        await self.until_waiting(page, "role_assignment")
         await self.take(Moment.BY_HAND, page)
         await page.get_by_role("button", name="Have it assigned for me instead").click()
         await consent(page, ROLE, administrator)
