@@ -16,6 +16,8 @@ from shared.settings import Settings
 
 START_ROW = "start"
 """The row that a grant's creation makes; where it is there without a grant, the account was given to another start."""
+INSTEAD = "instead"
+"""Which start the account was given to."""
 GRANTS_NAMESPACE = UUID("5c7f4b0e-6c0b-5e0e-9d5f-3c1d2f0a7b11")
 """Grant ids are UUIDs (RFC 9562, version 5) of account and command in this namespace: the same command is the same grant."""
 
@@ -75,23 +77,31 @@ class Commands:
         try:
             await self.engine.create(_with_row(_with_row(decision, row), Row(START_ROW, {})))
         except ConflictError:
-            await self._check_account(command.account_id, grant_id)  # another start may have taken our claim for forgotten
+            await self._check_start(command.account_id, grant_id)
             raise
         return _same(grant_id, await self.engine.grants.row(grant_id, row.key) or row.value, row)
 
     async def _claim_account(self, account_id: str, grant_id: str) -> None:
         """Name the account's live grant. One that was named but never saved (a crash in between) gives way."""
         live = await self.bindings.bind_account(account_id, grant_id)
-        if live != grant_id and await self._gives_way(live):
+        if live != grant_id and await self._gives_way(live, grant_id):
             await self.bindings.bind_account(account_id, grant_id, instead_of=live)
         await self._check_account(account_id, grant_id)
 
-    async def _gives_way(self, live: str) -> bool:
+    async def _gives_way(self, live: str, grant_id: str) -> bool:
         """Tell whether a claim was never saved, and will not be: its save, if it still comes, finds the row that it must make."""
         if await self.engine.grants.load(live):
             return False
-        await self.engine.grants.insert(live, Row(START_ROW, {}))
+        await self.engine.grants.insert(live, Row(START_ROW, {INSTEAD: grant_id}))
         return await self.engine.grants.load(live) is None
+
+    async def _check_start(self, account_id: str, grant_id: str) -> None:
+        """Raise AccountHasGrantError when another start has taken our claim for forgotten, even if its own claim is yet to come."""
+        await self._check_account(account_id, grant_id)
+        row = await self.engine.grants.row(grant_id, START_ROW) or {}
+        if INSTEAD in row:
+            live = str(row[INSTEAD])
+            raise AccountHasGrantError(f"account {account_id} already has grant {live}", grant_id=live)
 
     async def _check_account(self, account_id: str, grant_id: str) -> None:
         """Raise AccountHasGrantError when the account's live grant is another."""

@@ -33,7 +33,7 @@ EVENT_TITLES: Mapping[str, str] = {
     "message.dead_lettered": "A message could not be read",
 }
 """What audit events are called on the screen, by their type."""
-UNTOLD = frozenset({"account_id", "service", "names", "client_id", "object_id"})
+UNTOLD = frozenset({"account_id", "service", "names", "client_id", "object_id", "link_id"})
 """Details of events that tell a person nothing that the page does not say already."""
 MOMENTS = frozenset({"until", "give_up_at", "assigned_at", "expires_at"})
 """Details of events that are moments."""
