@@ -96,7 +96,7 @@ class Commands:
         return await self.engine.grants.load(live) is None
 
     async def _check_start(self, account_id: str, grant_id: str) -> None:
-        """Raise AccountHasGrantError when another start has taken our claim for forgotten, even if its own claim is yet to come."""
+        """Raise AccountHasGrantError when another start has taken our claim for forgotten; its own claim may be yet to come."""
         await self._check_account(account_id, grant_id)
         row = await self.engine.grants.row(grant_id, START_ROW) or {}
         if INSTEAD in row:

@@ -56,7 +56,7 @@ What the console does, for programs, under `/api/v1`. Made by `make docs` from `
 - **Lists** hold up to `count` items (50, at most 100) and `next`, to be given as `after`; the last page has none. A page costs one storage request
   however many accounts there are. It may be shorter than asked for and not the last one, when a long `name` narrows it.
 - **Live state.** Every GET carries a strong `ETag`; with `If-None-Match` it is 304 until something changes. Nothing is kept back by caches
-  (`Cache-Control: no-cache`).
+  (`Cache-Control: private, no-cache`).
 - **Errors** are problem details (RFC 9457), whatever goes wrong; a path or method that is none of these is the functions host's own empty 404.
   With 400, `errors` names everything that is wrong with the request and where; with 409, `grant` is the path of the grant in the way.
 - **No browser of another site** can use the API: it takes JSON alone, and where an `Origin` is sent it must be the console's.

@@ -95,7 +95,7 @@ def if_changed(reply: Reply, request: Request) -> Reply:
     """Give a reply its entity tag; where the visitor has the very same already, reply 304 without a body (RFC 9110, 13.1.2)."""
     content = reply.body.encode() if isinstance(reply.body, str) else reply.body
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**reply.headers, "etag": tag, "cache-control": "no-cache"}
+    headers = {**reply.headers, "etag": tag, "cache-control": "private, no-cache"}
     known = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
     is_known = tag in known or "*" in known
     return replace(reply, status=304, body="", headers=headers) if is_known else replace(reply, headers=headers)

@@ -260,7 +260,7 @@ async def test_what_has_not_changed_is_not_sent_again(program: Program, account:
         assert (answer.status, answer.json, answer.headers["etag"]) == (304, None, tag)
     assert (await program.get(function, query, etag='"other"', **route)).json == first.json
     assert tag.startswith('"')
-    assert first.headers["cache-control"] == "no-cache"
+    assert first.headers["cache-control"] == "private, no-cache"
 
 
 async def test_what_has_changed_has_another_tag(program: Program, account: str) -> None:

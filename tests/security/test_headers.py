@@ -67,7 +67,7 @@ async def test_every_answer_carries_the_security_headers(parts: Grantline, grant
         reply = await ask(parts.container.site, route, new_secret(), headers, grant_id=named, **VALUES)
         fixed = {name: value for name, value in SECURITY_HEADERS.items() if name != "cache-control"}
         assert fixed.items() <= reply.headers.items()
-        caching = {"public, max-age=300"} if route == "console_static" else {"no-store", "no-cache"}
+        caching = {"public, max-age=300"} if route == "console_static" else {"no-store", "private, no-cache"}
         assert reply.headers["cache-control"] in caching | {"no-store"}
         assert "Traceback" not in str(reply.body)
 
