@@ -113,7 +113,14 @@ class Commands:
 def _transition(command: RetryStep | ChooseRoleMode, grant: Grant, now: datetime) -> Decision | None:
     """Return what a command changes in its grant; None when there is nothing to do."""
     if isinstance(command, ChooseRoleMode):
-        return decide.choose_role_mode(grant, command.role_mode, now, actor=command.requested_by)
+        return decide.choose_role_mode(
+            grant,
+            command.role_mode,
+            now,
+            actor=command.requested_by,
+            ticket_number=command.ticket_number,
+            ticket_system=command.ticket_system,
+        )
     return decide.retry(grant, command.step, now, actor=command.requested_by)
 
 

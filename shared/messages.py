@@ -85,17 +85,19 @@ class StartGrant(_Message):
 
 
 class ChooseRoleMode(_Message):
-    """Command: have the Exchange Administrator role assigned in another way, as long as it is not assigned yet."""
+    """Command: have the application get its role in another way, or with a ticket, as long as it has not got it yet."""
 
     type: Literal["role_mode.choose"] = "role_mode.choose"
     command_id: Identifier
     grant_id: GuidText
     role_mode: RoleMode
+    ticket_number: str = Field("", max_length=64, description="The ticket that the tenant's policy wants; empty: as it was.")
+    ticket_system: str = Field("", max_length=64, description="The system that the ticket is in; empty: as it was.")
     requested_by: PlainName
 
 
 class RetryStep(_Message):
-    """Command: begin a step again that needs attention."""
+    """Command: begin a step again that needs attention, or look at once at what is looked at daily."""
 
     type: Literal["step.retry"] = "step.retry"
     command_id: Identifier

@@ -426,6 +426,9 @@ class TenantIdentity(Protocol):
     def required_permissions(self, application: str) -> frozenset[str]:
         """Return the application permissions that a consent to the application must have given, from the one catalogue."""
 
+    def optional_permissions(self, application: str) -> frozenset[str]:
+        """Return the application permissions that a consent may have given beside: nothing waits for them or breaks without."""
+
     def asked_permissions(self, application: str) -> tuple[AskedPermission, ...]:
         """Return what an administrator is asked for by the application, in the order in which people read it."""
 
@@ -499,17 +502,83 @@ class Directory(Protocol):
         """Return a page of up to 999 groups."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldRole:
+    """An active assignment of a directory role for the whole tenant; ``ends_at`` is None where it has no end."""
+
+    ends_at: datetime | None = None
+    begins_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolePolicy:
+    """What a tenant's Privileged Identity Management asks of an administrator who assigns a role as active.
+
+    ``maximum_duration`` is ISO 8601 as Microsoft writes it (``P180D``), "" where an assignment may be for good.
+    """
+
+    maximum_duration: str = ""
+    requires_justification: bool = False
+    requires_mfa: bool = False
+    requires_ticket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoleWish:
+    """An active assignment as it is asked for. ``duration`` is ISO 8601, "" for good; the ticket may be empty."""
+
+    principal_id: str
+    role_template_id: str
+    justification: str = ""
+    duration: str = ""
+    ticket_number: str = ""
+    ticket_system: str = ""
+
+
+@dataclass
+class PolicyRefusedError(RefusedError):
+    """Raised when rules of the tenant's policy refuse an assignment.
+
+    ``rules`` are Microsoft's names of those that failed: MfaRule, JustificationRule, ExpirationRule, TicketingRule and others.
+    """
+
+    rules: frozenset[str] = frozenset()
+
+
 class Roles(Protocol):
-    """One tenant's role assignments, by an administrator's own sign-in (a delegated token)."""
+    """One tenant's role assignments, by an administrator's own sign-in (a delegated token) or by an application permission.
 
-    async def is_assigned(self, principal_id: str, role_template_id: str) -> bool:
-        """Tell whether the principal holds the role for the whole tenant."""
+    All raise NotYetError (the principal or the permission has not spread yet), RefusedError (not allowed, token expired) or
+    TransientError.
+    """
 
-    async def assign(self, principal_id: str, role_template_id: str) -> None:
-        """Assign the role for the whole tenant; an assignment that is there already is success.
+    async def policy(self, role_template_id: str) -> RolePolicy | None:
+        """Return what Privileged Identity Management asks for the role; None in a tenant that has no licence for it."""
 
-        Raises NotYetError (the principal has not spread yet), RefusedError (not allowed, token expired), TransientError.
+    async def held(self, principal_id: str, role_template_id: str) -> HeldRole | None:
+        """Return the principal's active assignment for the whole tenant, the one that ends last; None when it has none."""
+
+    async def assign(self, wish: RoleWish, *, with_pim: bool) -> HeldRole:
+        """Assign the role for the whole tenant; an assignment that is there already is success. Never takes anything away.
+
+        ``with_pim``: as an active assignment of Privileged Identity Management. Raises PolicyRefusedError too.
         """
+
+    async def extend(self, wish: RoleWish) -> HeldRole:
+        """Move the end of an active assignment of Privileged Identity Management. Raises PolicyRefusedError too."""
+
+
+class Activity(Protocol):
+    """One tenant's Office 365 Management Activity API, as the activity application."""
+
+    async def start(self, content_type: str) -> None:
+        """Start a subscription; one that is on already is success.
+
+        Raises NotYetError (the permission has not spread), RefusedError, TransientError.
+        """
+
+    async def subscriptions(self) -> frozenset[str]:
+        """Return the content types whose subscriptions are enabled. Raises as ``start``."""
 
 
 class Microsoft(Protocol):
@@ -529,8 +598,11 @@ class Microsoft(Protocol):
     def directory(self, tenant_id: str) -> Directory:
         """Return the tenant's directory, with a new credential."""
 
-    def roles(self, tenant_id: str, access_token: str) -> Roles:
-        """Return the tenant's role assignments, by this delegated token."""
+    def roles(self, tenant_id: str, access_token: str = "", *, application: str = "") -> Roles:
+        """Return the tenant's role assignments, by this delegated token or, without one, as ``application`` itself."""
+
+    def activity(self, tenant_id: str) -> Activity:
+        """Return the tenant's activity data, with a new credential."""
 
     async def close(self) -> None:
         """Close every connection and credential."""

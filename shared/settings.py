@@ -65,6 +65,28 @@ def _mailbox_permission(value: str) -> str:
     return "" if value == "none" else value
 
 
+CONTENT_TYPES = ("Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All")
+"""The content types of the Office 365 Management Activity API (its reference, "Working with the API")."""
+
+
+def _content_types(value: str) -> str:
+    if not _split(value) or set(_split(value)) - set(CONTENT_TYPES):
+        raise ValueError(f"must be some of: {', '.join(CONTENT_TYPES)}")
+    return value
+
+
+def _justification(value: str) -> str:
+    try:
+        filled = value.format(product="", account="")
+    except (KeyError, IndexError, ValueError):
+        raise ValueError("may hold {product} and {account}, and no other braces") from None
+    if not filled.strip() or len(value) > 400:
+        raise ValueError("must be 1 to 400 characters")
+    return value
+
+
+ContentTypes = Annotated[str, AfterValidator(_content_types)]
+Justification = Annotated[str, AfterValidator(_justification)]
 MailboxPermission = Annotated[str, AfterValidator(_mailbox_permission)]
 HttpsUrl = Annotated[str, AfterValidator(_url)]
 Guid = Annotated[str, AfterValidator(_guid)]
@@ -104,6 +126,26 @@ class Settings(BaseModel):
         None, description="Client id of the activity application; empty: the permission to read activity data is never offered."
     )
     activity_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    activity_content_types: ContentTypes = Field(
+        "Audit.Exchange,Audit.AzureActiveDirectory",
+        description="Content types of the activity data that are subscribed to, separated by commas.",
+    )
+    publisher_tenant_id: Guid | None = Field(
+        None, description="The operator's own tenant, named to the activity API so that its calls have a quota of their own."
+    )
+    role_assigner_client_id: Guid | None = Field(
+        None,
+        description="Client id of the role assigner, which assigns the role by an application permission; "
+        "empty: that way is never offered.",
+    )
+    role_assigner_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    role_watch: bool = Field(
+        False, description="The directory application also registers the optional permission to see when the role ends."
+    )
+    role_justification: Justification = Field(
+        "{product} sets up and looks after the mail flow of {account}.",
+        description="Justification of the role's assignment; {product} and {account} stand for their names.",
+    )
     managed_identity_client_id: Guid | None = Field(
         None, description="User-assigned managed identity that the registrations' federated credentials trust."
     )
@@ -142,6 +184,16 @@ class Settings(BaseModel):
     def offers_activity(self) -> bool:
         """True where an administrator can be asked for the permission to read activity data."""
         return self.activity_client_id is not None
+
+    @property
+    def offers_role_assigner(self) -> bool:
+        """True where the role can be assigned by an application permission."""
+        return self.role_assigner_client_id is not None
+
+    @property
+    def content_type_names(self) -> tuple[str, ...]:
+        """The content types of the activity data that are subscribed to."""
+        return _split(self.activity_content_types)
 
     @property
     def inbound_egress(self) -> tuple[str, ...]:
@@ -227,9 +279,12 @@ def _credentials(values: Mapping[str, str]) -> str:
     return f"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID: is needed, or a client secret for each application (missing: {names})"
 
 
-def _activity(values: Mapping[str, str]) -> str:
-    is_alone = "activity_client_secret" in values and "activity_client_id" not in values
-    return "GRANTLINE_ACTIVITY_CLIENT_ID: is missing; its client secret is set" if is_alone else ""
+def _alone(values: Mapping[str, str]) -> str:
+    """The secret of an application that is not there is a slip of the pen."""
+    secrets = [name for name in Settings.model_fields if name.endswith("_client_secret") and name in values]
+    lacking = [name.replace("_secret", "_id") for name in secrets if name.replace("_secret", "_id") not in values]
+    alone = [setting_name(name) for name in lacking if not Settings.model_fields[name].is_required()]
+    return "\n".join(f"{name}: is missing; its client secret is set" for name in alone)
 
 
 def _development(values: Mapping[str, str]) -> str:
@@ -238,7 +293,7 @@ def _development(values: Mapping[str, str]) -> str:
     return ""
 
 
-CHECKS: tuple[Callable[[Mapping[str, str]], str], ...] = (_storage, _egress, _credentials, _activity, _development)
+CHECKS: tuple[Callable[[Mapping[str, str]], str], ...] = (_storage, _egress, _credentials, _alone, _development)
 """What the settings must be together; each returns its fault as a line, or nothing."""
 
 

@@ -6,11 +6,12 @@ who acts on a step that waits for nobody.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain import outcomes, schedule
 from shared.domain.grant import (
+    BY_HAND_BECAUSE,
     SEALED_ROW,
     SUCCESS_MESSAGE,
     Event,
@@ -28,8 +29,12 @@ from shared.domain.outcomes import Outcome
 from shared.domain.problems import Problem, problem
 from shared.domain.steps import STEPS, StepName, StepState, ancestors
 
+MFA_ASKED = "mfa_asked"
+"""The fact of the role's step that tells that one more sign-in, with a second factor, was asked for."""
 TIMED = frozenset({StepState.WAITING})
 """The states whose clock is a wait's end, which a nudge is meant to meet."""
+SETTLED = frozenset({StepState.DONE, StepState.NEEDS_ATTENTION, StepState.WAITING_FOR_PERSON})
+"""The states in which no work is under way: what repeats begins new work from them."""
 MAXIMUM_WAIT_RECORDS = 20
 """How many different waits a step remembers: its row must stay small."""
 
@@ -76,7 +81,7 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
         return Decision(grant)  # saved before, and only the answer was lost
     if not is_ready(step, now):
         return None
-    if step.state is StepState.WAITING_FOR_PERSON:
+    if step.state is StepState.WAITING_FOR_PERSON and not STEPS[name].repeats:
         return _settle(grant, step, outcomes.Failed(problem=problem("person_never_came")), now)
     if step.claims >= schedule.MAXIMUM_CLAIMS:
         return _settle(grant, step, outcomes.Failed(problem=problem("no_outcome")), now)
@@ -87,6 +92,7 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
         clock=schedule.lease_end(now),
         run_id=run_id,
         claims=step.claims + 1,
+        begun_at=now if STEPS[name].repeats and step.state in SETTLED else step.begun_at,
         changed_at=now,
         waits=_add_wait(step, now),
     )
@@ -109,26 +115,69 @@ def decide(grant: Grant, name: StepName, run_id: str, outcome: Outcome, now: dat
 def person_acted(grant: Grant, name: StepName, now: datetime, *, actor: str, rows: tuple[Row, ...] = ()) -> Decision | None:
     """Return the grant with a step queued that a person has done their part of by a sign-in.
 
-    None when it waits for nobody, or no sign-in begins it: then ``rows``, such as an administrator's token, are not kept either.
+    None when it waits for nobody, or no sign-in moves it: then ``rows``, such as an administrator's token, are not kept either.
     """
     step = grant.steps[name]
-    if step.state not in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION) or grant.person_of(name) is None:
+    if not awaits_sign_in(grant, name):
         return None
     decision = replace(_queue(grant, step, now), rows=rows)
     return with_events(decision, now, ("step.person_acted", name, {"actor": actor}))
 
 
+def awaits_sign_in(grant: Grant, name: StepName) -> bool:
+    """True when an administrator's sign-in would move the step on now."""
+    is_waiting = grant.steps[name].state in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION)
+    return is_waiting and grant.takes_sign_in(name) and not grant.released_at
+
+
+def sent_to_consent(grant: Grant, name: StepName, now: datetime) -> Grant:
+    """Return the grant with a step that tells that an administrator is at Microsoft's consent page, until they come back."""
+    step = grant.steps[name]
+    reason = (
+        "An administrator has signed in and was sent to Microsoft to accept; nothing has come back from there yet. "
+        "Open the step to go on, or send the administrator a new link."
+    )
+    return grant.with_step(replace(step, reason=reason, changed_at=now))
+
+
+def release(grant: Grant, now: datetime, *, actor: str, why: str) -> Decision | None:
+    """Return the grant as one that has given its tenant back: nothing is done for it any more; None when it has already.
+
+    What it made in the tenant stays as it is; its receipt lists it.
+    """
+    if grant.released_at:
+        return None
+    steps = {name: _ended(step, now) for name, step in grant.steps.items()}
+    decision = Decision(replace(grant, steps=steps, released_at=now), deletes=(SEALED_ROW,))
+    return with_events(decision, now, ("grant.released", None, {"tenant_id": grant.tenant_id, "actor": actor, "why": why}))
+
+
+def _ended(step: Step, now: datetime) -> Step:
+    """Return a step of a released grant: what was done stays done, the rest is not waited for any more."""
+    ended = replace(step, clock=None, gives_up_at=None, run_id="", who=None)
+    if step.is_done or step.state is StepState.BLOCKED:
+        return ended
+    return replace(ended, state=StepState.BLOCKED, reason="", problem=None, changed_at=now, waits=_add_wait(step, now))
+
+
 def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decision | None:
     """Return the grant with a step begun again that needs attention, or that a person has put something right for.
 
-    None when the step needs neither. A step that a person begins at Microsoft is begun by its link, not by this.
+    What repeats is begun at once. None when the step needs neither. A step that a person begins at Microsoft is begun by its
+    link, not by this.
     """
     step = grant.steps[name]
-    if step.state is not StepState.NEEDS_ATTENTION and not (step.awaits_person and grant.person_of(name) is None):
+    if grant.released_at or not _can_retry(grant, step):
         return None
     for owner in ancestors(name):  # a person has looked: verification may have them done again as often as before
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
     return with_events(_begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
+
+
+def _can_retry(grant: Grant, step: Step) -> bool:
+    is_put_right = step.awaits_person and grant.person_of(step.name) is None
+    is_repeated = STEPS[step.name].repeats is not None and step.state in SETTLED
+    return step.state is StepState.NEEDS_ATTENTION or is_put_right or is_repeated
 
 
 def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> Decision | None:
@@ -136,7 +185,7 @@ def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> De
 
     Until somebody has consented, a fresh proof counts for more than an older one: a technician is often signed in at home.
     """
-    if grant.pinned_tenant not in ("", tenant_id):
+    if grant.released_at or grant.pinned_tenant not in ("", tenant_id):
         return None
     if grant.tenant_id == tenant_id:
         return Decision(grant)
@@ -149,21 +198,32 @@ def expect_tenant(grant: Grant, tenant_id: str) -> Grant | None:
 
     Another tenant that was proved, but has not consented yet, is forgotten: a consent that is on its way from there is refused.
     """
-    if grant.pinned_tenant not in ("", tenant_id):
+    if grant.released_at or grant.pinned_tenant not in ("", tenant_id):
         return None
     proved = grant.tenant_id if grant.tenant_id == tenant_id else ""
     return replace(grant, tenant_id=proved, intent=replace(grant.intent, expected_tenant=tenant_id))
 
 
-def choose_role_mode(grant: Grant, role_mode: RoleMode, now: datetime, *, actor: str) -> Decision | None:
-    """Return the grant with another way to the role, begun anew if it was begun; None when nothing changes.
+def choose_role_mode(
+    grant: Grant, role_mode: RoleMode, now: datetime, *, actor: str, ticket_number: str = "", ticket_system: str = ""
+) -> Decision | None:
+    """Return the grant with another way to the role, or another ticket, begun anew if it was begun; None when nothing changes.
 
-    A run that is under way holds its step no more, and an administrator's token does not outlive the choice of another way.
+    A run that is under way holds its step no more, and an administrator's token does not outlive the choice of another way. A
+    way that has turned out to be closed is tried again.
     """
     step = grant.steps[StepName.ROLE_ASSIGNMENT]
-    if grant.intent.role_mode is role_mode or step.is_done:
+    intent = replace(
+        grant.intent,
+        role_mode=role_mode,
+        ticket_number=ticket_number or grant.intent.ticket_number,
+        ticket_system=ticket_system or grant.intent.ticket_system,
+    )
+    is_same = intent == grant.intent and role_mode is grant.role_mode
+    if is_same or step.is_done or grant.released_at:
         return None
-    grant = replace(grant, intent=replace(grant.intent, role_mode=role_mode))
+    step = replace(step, facts={name: value for name, value in step.facts.items() if name not in (BY_HAND_BECAUSE, MFA_ASKED)})
+    grant = replace(grant, intent=intent).with_step(step)
     decision = Decision(grant)
     if step.state is not StepState.BLOCKED:
         decision = replace(_begin(grant, step, now), deletes=(SEALED_ROW,))
@@ -217,18 +277,32 @@ def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decisi
 
 
 def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> Decision:
+    was = step.facts
     facts = {**step.facts, **outcome.facts}
     step = replace(step, state=StepState.DONE, reason="", clock=None, attempts=0, finished_at=now, facts=facts)
     was_completed = grant.state is GrantState.COMPLETED
     grant = grant.with_step(step)
+    if STEPS[step.name].repeats:
+        return _seen_again(grant, step, was, now)
     decision = _unblock(with_events(Decision(grant), now, ("step.done", step.name, facts)), now)
     if decision.grant.state is GrantState.COMPLETED and not was_completed:
-        decision = with_events(decision, now, *_completion(decision.grant))
+        decision = with_events(decision, now, *_completion(decision.grant, step.name))
     return decision
 
 
-def _completion(grant: Grant) -> tuple[tuple[str, StepName | None, Facts], ...]:
-    """What others are told when a grant is complete: the policy that is now on, then the grant."""
+def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision:
+    """End one look of what repeats: all is well, so nothing counts against the steps that it looked at. Only news is told."""
+    grant = grant.with_step(replace(step, clock=now + (STEPS[step.name].repeats or timedelta())))
+    for owner in ancestors(step.name):
+        grant = grant.with_step(replace(grant.steps[owner], reopened=0))
+    is_news = not was or dict(was) != dict(step.facts)
+    return with_events(Decision(grant), now, *([("step.done", step.name, step.facts)] if is_news else []))
+
+
+def _completion(grant: Grant, last: StepName) -> tuple[tuple[str, StepName | None, Facts], ...]:
+    """What others are told when a grant is complete: the policy that is now on, then the grant. Or that it is whole again."""
+    if last is not StepName.POLICY_ACTIVATION:
+        return (("grant.restored", None, {"account_id": grant.account_id, "tenant_id": grant.tenant_id}),)
     data = {
         "account_id": grant.account_id,
         "tenant_id": grant.tenant_id,
@@ -254,6 +328,7 @@ def _wait(grant: Grant, step: Step, outcome: outcomes.Wait, now: datetime) -> De
         who=outcome.who,
         clock=until,
         gives_up_at=outcome.give_up_at,
+        problem=outcome.problem,
         attempts=step.attempts + 1,
         facts={**step.facts, **outcome.facts},
     )
@@ -273,6 +348,7 @@ def _needs_person(grant: Grant, step: Step, outcome: outcomes.NeedsPerson, now: 
         clock=_patience(step, now),
         attempts=0,
         problem=outcome.problem,
+        facts={**step.facts, **outcome.facts},
     )
     data = {"code": outcome.problem.code, "who": outcome.problem.who}
     return with_events(Decision(grant.with_step(step)), now, ("step.waiting_for_person", step.name, data))
@@ -284,7 +360,7 @@ def _failed(grant: Grant, step: Step, outcome: outcomes.Failed, now: datetime) -
         state=StepState.NEEDS_ATTENTION,
         reason=outcome.problem.cause,
         who=outcome.problem.who,
-        clock=None,
+        clock=_next_look(step, now),
         attempts=0,
         problem=outcome.problem,
     )
@@ -293,12 +369,18 @@ def _failed(grant: Grant, step: Step, outcome: outcomes.Failed, now: datetime) -
 
 
 def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -> Decision:
-    """Begin the owner of a missing fact again, and block this step until it is done."""
+    """Begin the owner of a missing fact again, and block this step until it is done, if it stands on it."""
     owner = grant.steps[outcome.step]
     if owner.reopened >= schedule.MAXIMUM_REOPENS:
         return _failed(grant, step, outcomes.Failed(problem=outcome.problem), now)
-    blocked = replace(step, state=StepState.BLOCKED, reason=outcome.why, clock=None, attempts=0)
-    decision = _begin(grant.with_step(blocked), replace(owner, reopened=owner.reopened + 1), now)
+    stands = owner.name in ancestors(step.name)
+    state, clock = (StepState.BLOCKED, None) if stands else (StepState.DONE, _next_look(step, now))
+    facts = {**step.facts, **outcome.facts}
+    grant = grant.with_step(replace(step, state=state, reason=outcome.why, clock=clock, attempts=0, facts=facts))
+    for name, definition in STEPS.items():
+        if definition.reads_back and owner.name in ancestors(name) and grant.steps[name].is_done:
+            grant = grant.with_step(replace(grant.steps[name], state=StepState.BLOCKED, reason=outcome.why, changed_at=now))
+    decision = _begin(grant, replace(owner, reopened=owner.reopened + 1), now, found=outcome.problem)
     return with_events(decision, now, ("step.reopened", owner.name, {"why": outcome.why}))
 
 
@@ -323,8 +405,8 @@ def _unblock(decision: Decision, now: datetime) -> Decision:
     return decision
 
 
-def _begin(grant: Grant, step: Step, now: datetime) -> Decision:
-    """Hand a step to the person who begins it, or queue it."""
+def _begin(grant: Grant, step: Step, now: datetime, *, found: Problem | None = None) -> Decision:
+    """Hand a step to the person who begins it, with what was ``found`` wrong, or queue it."""
     person = grant.person_of(step.name)
     if person is None:
         return _queue(grant, step, now)
@@ -339,14 +421,22 @@ def _begin(grant: Grant, step: Step, now: datetime) -> Decision:
         started_at=step.started_at or now,
         changed_at=now,
         waits=_add_wait(step, now),
-        problem=None,
+        problem=found,
     )
     return Decision(grant.with_step(waiting))
 
 
 def _patience(step: Step, now: datetime) -> datetime | None:
-    """Return until when a person is waited for; None for what is optional."""
-    return None if STEPS[step.name].is_optional else now + schedule.PERSON_PATIENCE
+    """Return until when a person is waited for; None for what is optional. What repeats looks again by itself."""
+    if STEPS[step.name].is_optional:
+        return None
+    return _next_look(step, now) or now + schedule.PERSON_PATIENCE
+
+
+def _next_look(step: Step, now: datetime) -> datetime | None:
+    """Return when what repeats looks again; None for what does not repeat."""
+    repeats = STEPS[step.name].repeats
+    return now + repeats if repeats else None
 
 
 def _queue(grant: Grant, step: Step, now: datetime) -> Decision:

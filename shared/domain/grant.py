@@ -14,6 +14,10 @@ SERVICE = "exchange-online-inline"
 SUCCESS_MESSAGE = "Successfully created a service account and synced data."
 """The seed's success message, word for word."""
 
+BY_HAND_BECAUSE = "by_hand_because"
+"""The fact of the role's step that tells why the role must be assigned by hand although another way was chosen; "" or absent
+where nothing stands in the way."""
+
 SEALED_ROW = f"sealed|{StepName.ROLE_ASSIGNMENT}"
 """Where the administrator's token for the role lies, sealed, until the step's outcome is saved."""
 
@@ -46,21 +50,26 @@ class Scope:
 
 
 class RoleMode(StrEnum):
-    """How the application gets the Exchange Administrator role.
+    """How the application gets its rights in Exchange Online.
 
-    ``sign_in``: Grantline assigns it as the administrator who signs in. ``by_hand``: an administrator assigns it in the Microsoft
-    Entra admin center, and Grantline notices.
+    ``sign_in``: Grantline assigns the Exchange Administrator role as the administrator who signs in. ``application``: Grantline
+    assigns it by an application permission, where the operator has a registration for that. ``by_hand``: an administrator assigns
+    it in the Microsoft Entra admin center, and Grantline notices. ``role_group``: no directory role, but an Exchange role group
+    with the needed cmdlets alone, made by a script that the customer's administrator runs; Grantline notices.
     """
 
     SIGN_IN = "sign_in"
+    APPLICATION = "application"
     BY_HAND = "by_hand"
+    ROLE_GROUP = "role_group"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What the account wants; only commands change it.
 
-    ``expected_tenant`` is the id of the tenant that the operator expects, "" for whichever an administrator proves.
+    ``expected_tenant`` is the id of the tenant that the operator expects, "" for whichever an administrator proves. The ticket is
+    what the tenant's policy may want to see with the assignment of a role.
     """
 
     directions: tuple[Direction, ...]
@@ -68,6 +77,8 @@ class Intent:
     policy: str
     role_mode: RoleMode = RoleMode.SIGN_IN
     expected_tenant: str = ""
+    ticket_number: str = ""
+    ticket_system: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,7 @@ class GrantState(StrEnum):
     IN_PROGRESS = "in_progress"
     NEEDS_ATTENTION = "needs_attention"
     COMPLETED = "completed"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +144,8 @@ class Grant:
     """One account's access to one tenant's service: the aggregate.
 
     ``seq`` counts its events, ``published`` those that others have been told. ``publish_by`` is when the sweep takes the rest
-    for forgotten. ``indexed_at`` names its live row in the due index.
+    for forgotten. ``indexed_at`` names its live row in the due index. ``released_at`` is when an administrator took the tenant
+    back: nothing is done for the grant after it.
     """
 
     grant_id: str
@@ -148,17 +161,23 @@ class Grant:
     published: int = 0
     publish_by: datetime | None = None
     indexed_at: datetime | None = None
+    released_at: datetime | None = None
 
     @property
     def state(self) -> GrantState:
-        """The state as a whole: what most needs a person's eye comes first. Optional steps do not count."""
+        """The state as a whole: what most needs a person's eye comes first.
+
+        Optional steps do not count, and of what repeats only that it needs somebody.
+        """
+        if self.released_at:
+            return GrantState.RELEASED
         steps = [step for step in self.steps.values() if not STEPS[step.name].is_optional]
         if any(step.state is StepState.NEEDS_ATTENTION for step in steps):
             return GrantState.NEEDS_ATTENTION
-        if all(step.is_done for step in steps):
-            return GrantState.COMPLETED
         if any(step.awaits_person for step in steps):
             return GrantState.WAITING_FOR_PERSON
+        if all(step.is_done for step in steps if not STEPS[step.name].repeats):
+            return GrantState.COMPLETED
         return GrantState.IN_PROGRESS
 
     @property
@@ -176,10 +195,21 @@ class Grant:
         is_settled = self.steps[StepName.MAIL_FLOW_CONSENT].begun_at is not None
         return self.tenant_id if self.tenant_id and is_settled else self.intent.expected_tenant
 
+    @property
+    def role_mode(self) -> RoleMode:
+        """The way to the role that is gone: the chosen one, or by hand where that one has turned out to be closed."""
+        is_closed = bool(self.steps[StepName.ROLE_ASSIGNMENT].facts.get(BY_HAND_BECAUSE))
+        return RoleMode.BY_HAND if is_closed else self.intent.role_mode
+
     def person_of(self, name: StepName) -> Actor | None:
-        """Return who begins the step by a sign-in; None where nobody does: by hand, the role is assigned elsewhere."""
-        is_by_hand = name is StepName.ROLE_ASSIGNMENT and self.intent.role_mode is RoleMode.BY_HAND
-        return None if is_by_hand else STEPS[name].person
+        """Return who begins the step by a sign-in; None where it begins by itself, or is done elsewhere."""
+        is_begun_otherwise = name is StepName.ROLE_ASSIGNMENT and self.role_mode is not RoleMode.SIGN_IN
+        return None if is_begun_otherwise else STEPS[name].person
+
+    def takes_sign_in(self, name: StepName) -> bool:
+        """True where a sign-in moves the step, now or later: with an application permission it is asked for once that lacks."""
+        is_elsewhere = name is StepName.ROLE_ASSIGNMENT and self.role_mode in (RoleMode.BY_HAND, RoleMode.ROLE_GROUP)
+        return STEPS[name].person is not None and not is_elsewhere
 
     def with_step(self, step: Step) -> "Grant":
         """Return this grant with ``step`` in the place of its namesake."""

@@ -35,6 +35,7 @@ class NeedsPerson(Outcome):
     """The step waits for the person whom the problem names."""
 
     problem: Problem
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +47,15 @@ class Failed(Outcome):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopen(Outcome):
-    """What another step left behind is gone: that step is done again; after ``schedule.MAXIMUM_REOPENS`` times, ``problem``."""
+    """What another step left behind is gone: that step is done again, and shows ``problem`` where a person must do it.
+
+    After ``schedule.MAXIMUM_REOPENS`` times the step that looked shows ``problem`` itself.
+    """
 
     step: StepName
     why: str
     problem: Problem
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,7 @@ class Wait(Outcome):
     """Nothing to do before ``until``; ``why`` is for people. A wait that would go on past ``give_up_at`` becomes ``then``.
 
     ``facts`` are kept as in Progress, so that people see what is known so far. ``who`` is who must act meanwhile, where it is
-    somebody's deed elsewhere that is waited for.
+    somebody's deed elsewhere that is waited for, and ``problem`` what they are to put right.
     """
 
     until: datetime
@@ -67,3 +72,4 @@ class Wait(Outcome):
     then: NeedsPerson | Failed | Reopen
     facts: Facts = field(default_factory=dict)
     who: Actor | None = None
+    problem: Problem | None = None

@@ -113,8 +113,8 @@ CATALOGUE: dict[str, ProblemKind] = {
     ),
     "tenant_taken": ProblemKind(
         "This Microsoft 365 tenant is already connected to another account.",
-        "Release the tenant from the other account first; an administrator of the tenant must sign in for that.",
-        Actor.OPERATOR,
+        "An administrator of the tenant can take it from the other account by signing in once more for that.",
+        Actor.TENANT_ADMINISTRATOR,
     ),
     "personal_account": ProblemKind(
         "A personal Microsoft account signed in; it has no Exchange Online.",
@@ -350,6 +350,91 @@ CATALOGUE: dict[str, ProblemKind] = {
     "unexpected_host": ProblemKind(
         "Microsoft's answer led to a host that is not among the configured ones; nothing was sent there.",
         "Check the cloud and the addresses in the settings, then retry the step.",
+        Actor.OPERATOR,
+    ),
+    "administrator_not_proved": ProblemKind(
+        "Microsoft did not say which directory roles the account that signed in has, so it can't be told whether it may consent.",
+        "Sign in with an account that has few roles and groups, such as a dedicated Global Administrator. If every "
+        "account ends here, the operator's registration does not ask for directory roles.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_may_not_consent": ProblemKind(
+        "The account that signed in is an Application Administrator or Cloud Application Administrator: it may not give "
+        "this consent, nor assign directory roles.",
+        "Sign in with a Global Administrator or Privileged Role Administrator. Where the role is assigned by hand, this "
+        "account may give the mail-flow consent alone.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "guest_account": ProblemKind(
+        "The account that signed in is a guest of this tenant without an administrator role in it.",
+        "Sign in with an administrator of the tenant itself, or have the guest given the role in the tenant first.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "consent_requested": ProblemKind(
+        "The tenant lets nobody consent without an approval: a request was sent to its administrators.",
+        "Approve the request in the Microsoft Entra admin center under Admin consent requests, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "consent_missing": ProblemKind(
+        "Permissions that the application needs were taken away in the tenant.",
+        "Open the step again and press Accept. Microsoft's page always shows the whole set; what is missing is marked here.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_consent_needed": ProblemKind(
+        "The application that assigns the role has not got its permission in this tenant.",
+        "Sign in at Microsoft and accept the permission, or choose another way to the role.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_needs_mfa": ProblemKind(
+        "The tenant lets a role be assigned only after a sign-in with multifactor authentication.",
+        "Sign in once more and confirm with the second factor.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_by_hand": ProblemKind(
+        "The tenant's policy for this role can't be met by a sign-in here: it asks for what only the Microsoft Entra "
+        "admin center can show.",
+        "Assign the role by hand as described below; Grantline notices it.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_needs_ticket": ProblemKind(
+        "The tenant's policy for this role wants a ticket number with each assignment.",
+        "Enter the ticket's number and system below, then go on.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_request_pending": ProblemKind(
+        "A request for this role is open in the tenant already.",
+        "Approve or cancel it in Privileged Identity Management in the Microsoft Entra admin center, then check again here.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "role_ends_soon": ProblemKind(
+        "The application's role assignment ends soon. When it has ended, Grantline can't manage the mail flow any more; "
+        "mail goes on as it is.",
+        "Sign in once to extend it, or extend it in Privileged Identity Management in the Microsoft Entra admin center.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "activity_disabled": ProblemKind(
+        "Reading activity data has been switched off for this tenant by an administrator of it or of Microsoft's service.",
+        "Have the subscription enabled again in the tenant, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "audit_off": ProblemKind(
+        "The tenant does not record its audit log, so there is no activity data to read.",
+        "Turn on auditing in the Microsoft Purview portal; it takes up to an hour. Then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "activity_refused": ProblemKind(
+        "The Office 365 Management Activity API refused the subscription.",
+        "Read Microsoft's message below, put the cause right, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "credential_expired": ProblemKind(
+        "The operator's client secret or certificate for this application has expired, or is not the one that Microsoft knows.",
+        "Renew the credential on the app registration and in the settings, then retry.",
+        Actor.OPERATOR,
+    ),
+    "tenant_released": ProblemKind(
+        "An administrator of the tenant has taken it back from this account; nothing is done for this grant any more.",
+        "Start a new grant for the account if the tenant is to be connected again.",
         Actor.OPERATOR,
     ),
     "message_unreadable": ProblemKind(

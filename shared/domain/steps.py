@@ -35,6 +35,7 @@ class StepName(StrEnum):
     VERIFICATION = "verification"
     POLICY_ACTIVATION = "policy_activation"
     ACTIVITY_CONSENT = "activity_consent"
+    ACCESS_WATCH = "access_watch"
 
 
 class StepState(StrEnum):
@@ -67,6 +68,10 @@ class StepDefinition:
     """The step whose work Microsoft takes back when it refuses this one: it is done again then."""
     is_optional: bool = False
     """True for what a grant is complete without; nobody is hurried to do it."""
+    reads_back: bool = False
+    """True for what is done again after any step that it requires was done again in a completed grant."""
+    repeats: timedelta | None = None
+    """How long after it was done, or needed a person, the step is done again; a grant is complete without it."""
     retry_first: timedelta = timedelta(seconds=2)
     retry_cap: timedelta = timedelta(minutes=5)
     give_up: timedelta = timedelta(hours=24)
@@ -126,6 +131,7 @@ _TABLE = (
         "Read everything back from Microsoft",
         (StepName.MAIL_FLOW, StepName.DIRECTORY_SYNC),
         Queue.VERIFICATIONS,
+        reads_back=True,
     ),
     StepDefinition(
         StepName.POLICY_ACTIVATION,
@@ -143,6 +149,13 @@ _TABLE = (
         "Sign in at Microsoft and accept the permission to read activity data, for protection based on user behavior.",
         is_optional=True,
         give_up=timedelta(minutes=30),
+    ),
+    StepDefinition(
+        StepName.ACCESS_WATCH,
+        "Watch the consents and the role",
+        (StepName.POLICY_ACTIVATION,),
+        Queue.VERIFICATIONS,
+        repeats=timedelta(days=1),
     ),
 )
 

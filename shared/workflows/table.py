@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from shared.domain.steps import StepName
+from shared.workflows.access_watch import access_watch
 from shared.workflows.consents import activity_consent, directory_consent, mail_flow_consent
 from shared.workflows.directory_sync import directory_sync
 from shared.workflows.mail_flow import mail_flow
@@ -22,5 +23,6 @@ WORKFLOWS: Mapping[StepName, Workflow] = {
     StepName.VERIFICATION: verification,
     StepName.POLICY_ACTIVATION: policy_activation,
     StepName.ACTIVITY_CONSENT: activity_consent,
+    StepName.ACCESS_WATCH: access_watch,
 }
 """One workflow for every step."""

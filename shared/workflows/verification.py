@@ -5,29 +5,19 @@ must look. Which step owns which fact is data.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.domain import schedule
 from shared.domain.outcomes import Done, Outcome, Reopen
-from shared.domain.problems import Actor, ProblemError, problem
+from shared.domain.problems import problem
 from shared.domain.steps import StepName
-from shared.ports import NotYetError
+from shared.workflows.access import MissingFact, read_consent, role_facts
 from shared.workflows.mail_flow import read_facts
-from shared.workflows.role_assignment import missing_cmdlets
 from shared.workflows.run import Run, told
 
 PATIENCE = timedelta(minutes=10)
 """How long a missing fact is taken for a stale read."""
 FIRST_LOOK, LONGEST = timedelta(seconds=5), timedelta(minutes=2)
-
-
-@dataclass(frozen=True, slots=True)
-class MissingFact:
-    """One fact that does not hold, in words, and the step that owns it."""
-
-    words: str
-    step: StepName
 
 
 Check = Callable[[Run], Awaitable[list[MissingFact]]]
@@ -55,26 +45,7 @@ def _not_as_left(run: Run, name: str, missing: list[MissingFact]) -> Outcome:
 
 async def _consents(run: Run) -> list[MissingFact]:
     """Both applications' own tokens carry their permissions."""
-    steps = {"mail_flow": StepName.MAIL_FLOW_CONSENT, "directory": StepName.DIRECTORY_CONSENT}
-    identity = run.clients.microsoft.identity
-    missing: list[MissingFact] = []
-    for application, step in steps.items():
-        try:
-            token = await identity.application_token(application, run.grant.tenant_id)
-        except (NotYetError, ProblemError) as error:
-            if isinstance(error, ProblemError) and error.problem.who is not Actor.TENANT_ADMINISTRATOR:
-                raise  # the operator's own fault, such as an expired secret: nobody in the tenant can put it right
-            missing.append(MissingFact(f"the consent of the {application} application: {error}", step))
-            continue
-        lost = identity.required_permissions(application) - token.permissions
-        missing += [MissingFact(f"the {application} application's permission {name}", step) for name in sorted(lost)]
-    return missing
-
-
-async def _role(run: Run) -> list[MissingFact]:
-    """The role still has its effect."""
-    missing = await missing_cmdlets(run)
-    return [MissingFact(f"the Exchange Administrator role: {missing}", StepName.ROLE_ASSIGNMENT)] if missing else []
+    return [fact for name in ("mail_flow", "directory") for fact in (await read_consent(run, name)).facts]
 
 
 async def _mail_flow(run: Run) -> list[MissingFact]:
@@ -98,5 +69,5 @@ async def _directory(run: Run) -> list[MissingFact]:
     ]
 
 
-CHECKS: Mapping[str, Check] = {"consents": _consents, "role": _role, "mail flow": _mail_flow, "directory": _directory}
+CHECKS: Mapping[str, Check] = {"consents": _consents, "role": role_facts, "mail flow": _mail_flow, "directory": _directory}
 """Every group of facts, in the order in which one stands on another."""

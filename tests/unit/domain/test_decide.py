@@ -41,6 +41,8 @@ def test_the_last_step_completes_the_grant_once() -> None:
     grant = created().grant
     types: list[str] = []
     for name in (name for name, definition in STEPS.items() if not definition.is_optional):
+        if STEPS[name].repeats:
+            assert types[-3:] == ["step.done", "policy.enabled", "grant.completed"]
         step = grant.steps[name]
         if step.state is StepState.WAITING_FOR_PERSON:
             acted = decide.person_acted(grant, name, NOW, actor="an administrator")
@@ -54,8 +56,8 @@ def test_the_last_step_completes_the_grant_once() -> None:
         types += [event.type for event in decided.events]
 
     assert grant.state is GrantState.COMPLETED
-    assert types[-3:] == ["step.done", "policy.enabled", "grant.completed"]
     assert types.count("grant.completed") == 1
+    assert types[-1] == "step.done"
     assert grant.earliest_clock == grant.publish_by
 
 
