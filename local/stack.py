@@ -158,6 +158,7 @@ def app_settings_of(connection: str, tenant: Mapping[str, Any], console: str, se
         "GRANTLINE_AUTHORITY_URL": tenant["url"],
         "GRANTLINE_GRAPH_URL": tenant["url"],
         "GRANTLINE_EXCHANGE_URL": tenant["url"],
+        "GRANTLINE_MANAGEMENT_URL": tenant["url"],
         "GRANTLINE_PORTAL_URL": tenant["url"],
         "GRANTLINE_CA_FILE": tenant["ca_file"],
         **applications,

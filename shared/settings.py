@@ -113,6 +113,7 @@ class Settings(BaseModel):
     authority_url: HttpsUrl | None = Field(None, description="Sign-in host instead of the cloud's (the simulated tenant's).")
     graph_url: HttpsUrl | None = Field(None, description="Microsoft Graph host instead of the cloud's.")
     exchange_url: HttpsUrl | None = Field(None, description="Exchange Online host instead of the cloud's.")
+    management_url: HttpsUrl | None = Field(None, description="Office 365 Management APIs' host instead of the cloud's.")
     portal_url: HttpsUrl | None = Field(None, description="Microsoft Entra admin center instead of the cloud's; only linked to.")
     ca_file: str | None = Field(None, description="Certificate authority to trust beside the usual ones, PEM file.")
 

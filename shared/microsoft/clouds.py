@@ -29,6 +29,7 @@ class Cloud:
     authority: str
     graph: str
     exchange: str
+    management: str
     graph_resource: str
     exchange_resource: str
     management_resource: str
@@ -45,8 +46,8 @@ class Cloud:
 
 
 def _cloud(authority: str, graph: str, exchange: str, management: str, audience: str) -> Cloud:
-    graph_url, exchange_url = f"https://{graph}", f"https://{exchange}"
-    return Cloud(f"https://{authority}", graph_url, exchange_url, graph_url, exchange_url, f"https://{management}", audience)
+    services = (f"https://{graph}", f"https://{exchange}", f"https://{management}")
+    return Cloud(f"https://{authority}", *services, *services, assertion_audience=audience)
 
 
 _WORLDWIDE = _cloud(
@@ -55,7 +56,7 @@ _WORLDWIDE = _cloud(
 
 CLOUDS: Mapping[str, Cloud] = {
     "global": _WORLDWIDE,
-    "gcc": replace(_WORLDWIDE, management_resource="https://manage-gcc.office.com"),
+    "gcc": replace(_WORLDWIDE, management="https://manage-gcc.office.com", management_resource="https://manage-gcc.office.com"),
     "gcc_high": _cloud(
         "login.microsoftonline.us",
         "graph.microsoft.us",
@@ -89,6 +90,7 @@ def cloud_of(settings: Settings) -> Cloud:
         authority=settings.authority_url or cloud.authority,
         graph=settings.graph_url or cloud.graph,
         exchange=settings.exchange_url or cloud.exchange,
+        management=settings.management_url or cloud.management,
     )
 
 
@@ -128,7 +130,7 @@ class Egress:
     """
 
     def __init__(self, cloud: Cloud) -> None:
-        self._origins = frozenset(origin(url) for url in (cloud.authority, cloud.graph, cloud.exchange))
+        self._origins = frozenset(origin(url) for url in (cloud.authority, cloud.graph, cloud.exchange, cloud.management))
         self._exchange = origin(cloud.exchange)
 
     def allows(self, url: str) -> bool:

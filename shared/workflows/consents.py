@@ -15,7 +15,7 @@ from shared.workflows.run import Run
 
 async def mail_flow_consent(run: Run) -> Outcome:
     """Look whether the mail-flow application's consent works; then the tenant is the account's."""
-    outcome = await _consent(run, "mail_flow")
+    outcome = await consent(run, "mail_flow")
     if not isinstance(outcome, Done):
         return outcome
     grant = run.grant
@@ -27,15 +27,11 @@ async def mail_flow_consent(run: Run) -> Outcome:
 
 async def directory_consent(run: Run) -> Outcome:
     """Look whether the directory application's consent works."""
-    return await _consent(run, "directory")
+    return await consent(run, "directory")
 
 
-async def activity_consent(run: Run) -> Outcome:
-    """Look whether the activity application's consent works."""
-    return await _consent(run, "activity")
-
-
-async def _consent(run: Run, application: str) -> Outcome:
+async def consent(run: Run, application: str) -> Outcome:
+    """Look whether an application's consent works, and wait while it does not. The facts of Done are what its token says."""
     identity = run.clients.microsoft.identity
     token = await identity.application_token(application, run.grant.tenant_id)
     missing = identity.required_permissions(application) - token.permissions

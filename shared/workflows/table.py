@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from shared.domain.steps import StepName
 from shared.workflows.access_watch import access_watch
-from shared.workflows.consents import activity_consent, directory_consent, mail_flow_consent
+from shared.workflows.activity import activity_consent
+from shared.workflows.consents import directory_consent, mail_flow_consent
 from shared.workflows.directory_sync import directory_sync
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.policy_activation import policy_activation

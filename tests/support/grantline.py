@@ -174,6 +174,7 @@ async def grantline(connection: str, options: Options | None = None, **settings:
             "GRANTLINE_AUTHORITY_URL": simulation.url,
             "GRANTLINE_GRAPH_URL": simulation.url,
             "GRANTLINE_EXCHANGE_URL": simulation.url,
+            "GRANTLINE_MANAGEMENT_URL": simulation.url,
             "GRANTLINE_PORTAL_URL": simulation.url,
             "GRANTLINE_CA_FILE": str(simulation.ca_file),
             **_credentials(facts),

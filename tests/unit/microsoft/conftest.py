@@ -101,6 +101,7 @@ def settings_for(url: str, ca_file: str, **changes: Any) -> Settings:
         "authority_url": url,
         "graph_url": url,
         "exchange_url": url,
+        "management_url": url,
         "ca_file": ca_file,
         "mail_flow_client_id": MAIL_FLOW_ID,
         "mail_flow_client_secret": SECRET,

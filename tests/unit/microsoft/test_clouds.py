@@ -57,7 +57,7 @@ def test_settings_replace_hosts_but_not_resources() -> None:
     """Where the settings name other hosts, tokens are still asked for Microsoft's own resources."""
     cloud = cloud_of(settings_for("https://localhost:8443", ""))
 
-    assert (cloud.authority, cloud.graph, cloud.exchange) == ("https://localhost:8443",) * 3
+    assert (cloud.authority, cloud.graph, cloud.exchange, cloud.management) == ("https://localhost:8443",) * 4
     assert cloud.scope(Resource.GRAPH) == "https://graph.microsoft.com/.default"
     assert cloud.scope(Resource.EXCHANGE) == "https://outlook.office365.com/.default"
     assert not Egress(cloud).allows("https://graph.microsoft.com/v1.0/users")
@@ -66,10 +66,10 @@ def test_settings_replace_hosts_but_not_resources() -> None:
 @pytest.mark.parametrize("name", ["global", "gcc", "gcc_high", "dod", "china"])
 def test_every_cloud_of_the_settings_is_known(name: str) -> None:
     """Each cloud that can be set has https hosts of its own."""
-    changes = {"authority_url": None, "graph_url": None, "exchange_url": None, "cloud": name}
+    changes = {"authority_url": None, "graph_url": None, "exchange_url": None, "management_url": None, "cloud": name}
     cloud = cloud_of(settings_for("https://localhost", "", **changes))
 
-    assert all(url.startswith("https://") for url in (cloud.authority, cloud.graph, cloud.exchange))
+    assert all(url.startswith("https://") for url in (cloud.authority, cloud.graph, cloud.exchange, cloud.management))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,14 @@ def test_every_cloud_of_the_settings_is_known(name: str) -> None:
     ],
 )
 def test_activity_data_is_asked_for_in_each_clouds_own_name(name: str, host: str) -> None:
-    """GCC shares the worldwide hosts of everything but the Office 365 Management APIs; nothing is sent there yet."""
-    cloud = cloud_of(settings_for("https://localhost", "", cloud=name))
+    """GCC shares the worldwide hosts of everything but the Office 365 Management APIs; tokens are for the host that is asked."""
+    cloud = cloud_of(settings_for("https://localhost", "", cloud=name, management_url=None))
 
     assert cloud.scope(Resource.MANAGEMENT) == f"https://{host}/.default"
-    assert not Egress(cloud).allows(f"https://{host}/")
+    assert Egress(cloud).allows(f"https://{host}/api/v1.0")
+    elsewhere = cloud_of(settings_for("https://localhost", "", cloud=name))
+    assert elsewhere.scope(Resource.MANAGEMENT) == f"https://{host}/.default"
+    assert not Egress(elsewhere).allows(f"https://{host}/api/v1.0")
 
 
 def test_certificates_are_always_checked() -> None:
