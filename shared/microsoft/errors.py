@@ -1,14 +1,12 @@
-"""What a refusal of Microsoft means to Grantline: tables of patterns, tried in order, the first match wins.
+"""Reads refusals of Microsoft, and raises what they mean (``refusals`` holds the tables).
 
-Sources: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS codes),
-https://learn.microsoft.com/graph/errors, and for Exchange bodies recorded by third parties (rknightion/graph2otel
-internal/exoclient, KelvinTegelaar/CIPP-API New-ExoRequest.ps1). Microsoft asks not to depend on texts, so an answer that no
-pattern knows is a problem with its raw text, never a guess. No error carries a token, code or secret.
+Sources of the bodies: https://learn.microsoft.com/graph/errors, and for Exchange bodies recorded by third parties
+(rknightion/graph2otel internal/exoclient, KelvinTegelaar/CIPP-API New-ExoRequest.ps1). No error carries a token, code or secret.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -18,8 +16,50 @@ from typing import Any
 import httpx
 
 from shared.domain.problems import GrantlineError, Problem, problem
-from shared.ports import NotFoundError, NotYetError, RefusedError, TransientError
+from shared.microsoft.refusals import (
+    ACTIVITY,
+    APPLICATION_ROLES,
+    CODE,
+    DIRECTORY,
+    EXCHANGE,
+    PIM_STATUS,
+    POLICY_RULES,
+    REDIRECT,
+    ROLES,
+    TOKEN,
+    Reaction,
+    Rules,
+)
+from shared.ports import NotFoundError, NotYetError, PolicyRefusedError, RefusedError, TransientError
 from shared.telemetry import redact
+
+__all__ = [
+    "ACTIVITY",
+    "APPLICATION_ROLES",
+    "CODE",
+    "DIRECTORY",
+    "EXCHANGE",
+    "ROLES",
+    "TOKEN",
+    "Answer",
+    "Reaction",
+    "Rules",
+    "Service",
+    "activity_answer",
+    "correlation_of",
+    "entra_answer",
+    "error_of",
+    "exchange_answer",
+    "graph_answer",
+    "json_object",
+    "json_of",
+    "meaning",
+    "redirect_problem",
+    "retry_after",
+    "status_problem",
+    "unreachable",
+    "unreadable",
+]
 
 
 class Service(StrEnum):
@@ -28,14 +68,7 @@ class Service(StrEnum):
     ENTRA = "Microsoft Entra"
     GRAPH = "Microsoft Graph"
     EXCHANGE = "Exchange Online"
-
-
-class Reaction(StrEnum):
-    """What to do about an answer that no person can put right."""
-
-    NOT_YET = "not_yet"
-    TRANSIENT = "transient"
-    NOT_FOUND = "not_found"
+    ACTIVITY = "The Office 365 Management Activity API"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,126 +87,61 @@ class Answer:
         """The text that patterns are matched with: status, code, text."""
         return f"{self.status} {self.code} {self.text}".strip()
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One line of a table: what an answer that matches ``pattern`` means; a reaction, or the code of a problem."""
-
-    pattern: str
-    meaning: Reaction | str
-
-
-Rules = Sequence[Rule]
+    @property
+    def raw(self) -> str:
+        """What Microsoft said, for people; the texts of Entra and Exchange carry their codes themselves."""
+        has_code = self.code and self.service in (Service.GRAPH, Service.ACTIVITY)
+        told = f"{self.code}: {self.text}".rstrip(": ") if has_code else self.text
+        return redact(told) or f"HTTP {self.status}"
 
 
-def _aadsts(*codes: int) -> str:
-    return rf"AADSTS({'|'.join(map(str, codes))})\b"
-
-
-_BUSY = Rule(r"^(408|429|5\d\d)\b", Reaction.TRANSIENT)
-
-_REGISTRATION = (7000215, 7000222, 700027, 700211, 700212, 700213, 7002131, 700024, 650056, 650057, 70011)
-_SIGN_IN: Rules = (
-    Rule(_aadsts(65004), "consent_denied"),
-    Rule(_aadsts(90094, 90095), "not_administrator"),
-    Rule(_aadsts(650052, 500011), "no_exchange"),
-    Rule(_aadsts(*_REGISTRATION), "our_registration"),
-    Rule(_aadsts(50105), "assignment_required"),
-    Rule(_aadsts(50020, 50177, 90072), "tenant_differs"),
-    Rule(_aadsts(90002, 900023), "tenant_unknown"),
-    Rule(_aadsts(5000224), "tenant_blocked"),
-    Rule(_aadsts(90038), "other_cloud"),
-    Rule(_aadsts(53003), "conditional_access"),
-    Rule(_aadsts(50076, 50079, 501481, 54005, 70008), "sign_in_again"),
-    Rule(_aadsts(500021), "network_restricted"),
-    Rule(_aadsts(7000112), "application_disabled"),
-)
-
-TOKEN: Rules = (
-    _BUSY,
-    Rule(_aadsts(90033), Reaction.TRANSIENT),
-    # Before a consent has spread, the token endpoint knows neither application nor consent.
-    Rule(_aadsts(7000229, 65001, 700016, 650051), Reaction.NOT_YET),
-    *_SIGN_IN,
-    Rule("", "unexpected"),
-)
-"""The token endpoint's answers to an application that asks for itself."""
-
-CODE: Rules = (
-    _BUSY,
-    Rule(_aadsts(90033), Reaction.TRANSIENT),
-    *_SIGN_IN,
-    Rule(_aadsts(700016, 7000229), "our_registration"),
-    Rule("", "sign_in_again"),
-)
-"""The token endpoint's answers to a code."""
-
-REDIRECT: Rules = (
-    Rule(r"^0 permission_denied\b", "consent_denied"),
-    *_SIGN_IN,
-    Rule(_aadsts(700016), "our_registration"),
-    Rule(_aadsts(65001), "consent_without_effect"),
-    Rule(r"^0 consent_required\b", "consent_denied"),
-    Rule("", "sign_in_failed"),
-)
-"""Errors that a browser brings back."""
-
-DIRECTORY: Rules = (
-    _BUSY,
-    Rule(r"^(409|423)\b", Reaction.TRANSIENT),
-    Rule(r"ExpiredPageToken|^410\b", "page_expired"),
-    # Graph has not heard of a fresh service principal: 401, or Authorization_IdentityNotFound.
-    Rule(r"^401\b|IdentityNotFound", Reaction.NOT_YET),
-    Rule("", "graph_refused"),
-)
-"""Graph's answers to the directory application."""
-
-ROLES: Rules = (
-    _BUSY,
-    Rule(r"^423\b|ConcurrencyViolation", Reaction.TRANSIENT),
-    # The principal has not spread: 404, or 400 "... does not exist or one of its queried reference-property objects ...".
-    Rule(r"^404\b|^400 .*(does not exist|reference update)", Reaction.NOT_YET),
-    Rule(r"^401\b", "sign_in_again"),
-    Rule("", "role_refused"),
-)
-"""Graph's answers to the role helper."""
-
-ROLE_IS_THERE = re.compile(r"conflicting object|already exists|^409\b")
-"""A refusal of an assignment that exists: 400 "A conflicting object with one or more of the specified property values ..."."""
-
-EXCHANGE: Rules = (
-    _BUSY,
-    Rule(r"TransientException|ServerBusy|Expired or Invalid pagination", Reaction.TRANSIENT),
-    # Before the role has spread: 401, or a 403 whose body is a run of NUL bytes and therefore has no text here.
-    Rule(r"^401\b|^403$|isn't supported in this scenario", Reaction.NOT_YET),
-    Rule(r"ManagementObjectNotFoundException|^404 NotFound\b", Reaction.NOT_FOUND),
-    Rule(r"CommandNotFoundException|n't recognized as|not recognized as|role definition", "cmdlet_not_offered"),
-    Rule(r"Enable-OrganizationCustomization", "organization_not_customized"),
-    Rule("", "exchange_refused"),
-)
-"""Exchange's answers to the mail-flow application."""
+def meaning(answer: Answer, rules: Rules) -> Reaction | str:
+    """Return what an answer means: a reaction, or the code of a problem; the last rule of a table matches everything."""
+    return next(rule.meaning for rule in rules if re.search(rule.pattern, answer.line))
 
 
 def error_of(answer: Answer, rules: Rules) -> GrantlineError:
-    """Return the error that an answer means; the last rule of a table matches everything."""
-    meaning = _meaning(answer, rules)
-    text = redact(answer.text)
-    match meaning:
+    """Return the error that an answer means.
+
+    What is there already, and a tenant without the licence, are for the caller to look for; unlooked for, they are unexpected.
+    """
+    match found := meaning(answer, rules):
         case Reaction.TRANSIENT:
             return TransientError(_busy(answer), answer.retry_after)
         case Reaction.NOT_YET:
-            return NotYetError(f"{answer.service} does not know yet what was just granted", text or f"HTTP {answer.status}")
+            return NotYetError(f"{answer.service} does not know yet what was just granted", answer.raw)
         case Reaction.NOT_FOUND:
-            return NotFoundError(text)
+            return NotFoundError(answer.raw)
+        case Reaction.POLICY:
+            return _policy_refused(answer)
+        case Reaction.ALREADY | Reaction.UNLICENSED:
+            return _refused(answer, "unexpected")
         case _:
-            found = problem(meaning, raw=text or f"HTTP {answer.status}", correlation_id=answer.correlation_id)
-            return RefusedError(f"{answer.service} refuses: {_first_line(found.raw)}", found)
+            return _refused(answer, found)
+
+
+def status_problem(status: str) -> RefusedError | None:
+    """Return the error of a request for a role that was taken and yet assigns nothing; None for all other states."""
+    code = PIM_STATUS.get(status)
+    return RefusedError(f"{Service.GRAPH} took the request: {status}", problem(code, raw=f"status: {status}")) if code else None
+
+
+def _policy_refused(answer: Answer) -> PolicyRefusedError:
+    """Microsoft's text names the rules in a JSON list: ``The following policy rules failed: ["MfaRule"]``."""
+    rules = frozenset(re.findall(r"\b[A-Z]\w*Rule\b", answer.text))
+    refused = _refused(answer, POLICY_RULES.get(rules, "role_by_hand"))
+    return PolicyRefusedError(refused.message, refused.problem, rules=rules)
+
+
+def _refused(answer: Answer, code: str) -> RefusedError:
+    found = problem(code, raw=answer.raw, correlation_id=answer.correlation_id)
+    return RefusedError(f"{answer.service} refuses: {_first_line(found.raw)}", found)
 
 
 def redirect_problem(error: str, description: str) -> Problem:
     """Return the problem that an error redirect of Microsoft stands for."""
     answer = Answer(Service.ENTRA, 0, error, description, correlation_of(description))
-    return problem(_meaning(answer, REDIRECT), raw=redact(f"{error}: {description}"), correlation_id=answer.correlation_id)
+    return problem(meaning(answer, REDIRECT), raw=redact(f"{error}: {description}"), correlation_id=answer.correlation_id)
 
 
 def unreachable(service: Service, error: Exception) -> TransientError:
@@ -193,18 +161,29 @@ def entra_answer(status: int, body: Mapping[str, Any], retry_after: timedelta | 
     return Answer(Service.ENTRA, status, str(body.get("error", "")), text, correlation, retry_after)
 
 
-def graph_answer(response: httpx.Response) -> Answer:
-    """Read an error answer of Microsoft Graph."""
-    error = _mapping(json_of(response).get("error"))
+def graph_answer(response: httpx.Response, service: Service = Service.GRAPH) -> Answer:
+    """Read an error answer of Microsoft Graph.
+
+    Privileged Identity Management has been seen to answer ``UnknownError`` with a JSON text as its message, and without the
+    wrapping ``error``: ``{"errorCode", "message"}`` either way.
+    """
+    document = json_of(response)
+    error = _mapping(document.get("error")) or document
     inner = _mapping(error.get("innerError"))
+    told = json_object(str(error.get("message", ""))) or error
     return Answer(
-        Service.GRAPH,
+        service,
         response.status_code,
-        str(error.get("code", "")),
-        str(error.get("message", "")),
+        str(told.get("errorCode") or error.get("code", "")),
+        str(told.get("message", "")),
         str(inner.get("request-id") or response.headers.get("request-id", "")),
         retry_after(response.headers),
     )
+
+
+def activity_answer(response: httpx.Response) -> Answer:
+    """Read an error answer of the Office 365 Management Activity API, which is wrapped as Graph's are."""
+    return graph_answer(response, Service.ACTIVITY)
 
 
 def exchange_answer(response: httpx.Response) -> Answer:
@@ -259,10 +238,6 @@ def correlation_of(text: str) -> str:
     """Return the correlation id in an Entra error text, or ""."""
     found = re.search(r"Correlation ID: ([0-9a-f-]{36})", text)
     return found[1] if found else ""
-
-
-def _meaning(answer: Answer, rules: Rules) -> Reaction | str:
-    return next(rule.meaning for rule in rules if re.search(rule.pattern, answer.line))
 
 
 def _busy(answer: Answer) -> str:

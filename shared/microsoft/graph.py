@@ -1,4 +1,4 @@
-"""Microsoft Graph: the directory and the role assignments of a tenant, read from raw answers (``graph_sdk``)."""
+"""Microsoft Graph, and the directory of a tenant, read from raw answers (``graph_sdk``)."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -17,8 +17,6 @@ PAGE_SIZE = 999
 USER_PROPERTIES = ("id", "userPrincipalName", "displayName", "mail", "proxyAddresses", "accountEnabled", "userType")
 GROUP_PROPERTIES = ("id", "displayName", "mail", "groupTypes", "mailEnabled", "securityEnabled")
 DOMAIN_PROPERTIES = ("id", "isVerified", "isInitial", "isDefault", "supportedServices")
-WHOLE_TENANT = "/"
-"""The scope of a role assignment for the whole tenant."""
 
 Row = Mapping[str, Any]
 OpenCredential = Callable[[], Awaitable[TokenCredential]]
@@ -73,7 +71,10 @@ class Graph:
 
     async def read(self, information: Any) -> Row:
         """Send a request and return the JSON object of its answer. Raises what the answer means."""
-        response = await self.send(information)
+        return self.document(await self.send(information))
+
+    def document(self, response: httpx.Response) -> Row:
+        """Return the JSON object of an answer. Raises what the answer means."""
         if response.status_code >= 400:
             raise self.refusal(response)
         document = errors.json_of(response)
@@ -84,14 +85,20 @@ class Graph:
     async def pages(self, builder: Any, **parameters: Any) -> list[Row]:
         """Return the rows of all pages of a short collection."""
         sdk, _ = await self.builders()
-        information = sdk.first_page(builder, **parameters)
-        rows: list[Row] = []
-        while True:
-            page = await self.read(information)
-            rows += page.get("value", ())
-            if "@odata.nextLink" not in page:
-                return rows
-            information = sdk.next_page(builder, page["@odata.nextLink"])
+        return await self.rest(builder, await self.read(sdk.first_page(builder, **parameters)))
+
+    async def rest(self, builder: Any, page: Row) -> list[Row]:
+        """Return the rows of a page and of all that follow it."""
+        sdk, _ = await self.builders()
+        rows: list[Row] = list(page.get("value") or ())
+        while link := page.get("@odata.nextLink"):
+            page = await self.read(sdk.next_page(builder, link))
+            rows += page.get("value") or ()
+        return rows
+
+    def meaning(self, response: httpx.Response) -> str:
+        """Return what a refusal means: a reaction, or the code of a problem."""
+        return errors.meaning(errors.graph_answer(response), self._rules)
 
     def refusal(self, response: httpx.Response) -> Exception:
         """Return the error that an answer means."""
@@ -142,36 +149,6 @@ class GraphDirectory:
         if next_link:
             return await self._graph.read(sdk.next_page(builder, next_link))
         return await self._graph.read(sdk.first_page(builder, select=list(properties), top=PAGE_SIZE))
-
-
-class GraphRoles:
-    """``ports.Roles`` by Microsoft Graph (https://learn.microsoft.com/graph/api/rbacapplication-post-roleassignments)."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-
-    async def is_assigned(self, principal_id: str, role_template_id: str) -> bool:
-        """See ``ports.Roles``."""
-        condition = f"principalId eq '{principal_id}' and roleDefinitionId eq '{role_template_id}'"
-        rows = await self._graph.pages(await self._builder(), filter=condition)
-        return any(row.get("directoryScopeId") == WHOLE_TENANT for row in rows)
-
-    async def assign(self, principal_id: str, role_template_id: str) -> None:
-        """See ``ports.Roles``."""
-        sdk, _ = await self._graph.builders()
-        assignment = {
-            "@odata.type": "#microsoft.graph.unifiedRoleAssignment",
-            "roleDefinitionId": role_template_id,
-            "principalId": principal_id,
-            "directoryScopeId": WHOLE_TENANT,
-        }
-        response = await self._graph.send(sdk.creation(await self._builder(), assignment))
-        if response.status_code >= 400 and not errors.ROLE_IS_THERE.search(errors.graph_answer(response).line):
-            raise self._graph.refusal(response)
-
-    async def _builder(self) -> Any:
-        _, client = await self._graph.builders()
-        return client.role_management.directory.role_assignments
 
 
 def read_domain(row: Row) -> Domain:

@@ -114,9 +114,12 @@ class EntraIdentity:
         """See ``ports.TenantIdentity``."""
         return permissions.expected(application, self._settings)
 
+    def optional_permissions(self, application: str) -> frozenset[str]:
+        """See ``ports.TenantIdentity``."""
+        return permissions.optional(application, self._settings)
+
     def asked_permissions(self, application: str) -> tuple[AskedPermission, ...]:
         """See ``ports.TenantIdentity``."""
-        entries = permissions.registered(application, self._settings.mailbox_permission)
         return tuple(
             AskedPermission(
                 entry.name,
@@ -126,7 +129,7 @@ class EntraIdentity:
                 entry.risk,
                 entry.delegated,
             )
-            for entry in entries
+            for entry in permissions.asked(application, self._settings)
         )
 
 

@@ -23,6 +23,7 @@ class Application(StrEnum):
     DIRECTORY = "directory"
     ROLE_HELPER = "role_helper"
     ACTIVITY = "activity"
+    ROLE_ASSIGNER = "role_assigner"
 
 
 class Consumer(StrEnum):
@@ -30,6 +31,7 @@ class Consumer(StrEnum):
 
     GRANTLINE = "Grantline"
     PRODUCT = "the product"
+    BOTH = "Grantline and the product"
 
 
 class Resource(StrEnum):
@@ -52,7 +54,8 @@ RESOURCE_NAMES: Mapping[Resource, str] = {
 class Permission:
     """One permission of one registration: what an administrator reads before accepting.
 
-    ``permission_id`` is Microsoft's id of the app role, or of the delegated scope where ``delegated`` is true.
+    ``permission_id`` is Microsoft's id of the app role, or of the delegated scope where ``delegated`` is true. An ``optional``
+    one is asked for only where the operator wants it, and nothing waits for it or breaks without.
     """
 
     application: Application
@@ -63,6 +66,7 @@ class Permission:
     reason: str
     risk: str
     delegated: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Call:
 _DEVX = "github.com/microsoftgraph/microsoft-graph-devx-content permissions/new/permissions.json"
 _EXCHANGE_ADMIN = "github.com/MicrosoftDocs/office-docs-powershell exchange/docs-conceptual/app-only-auth-powershell-v2.md"
 _ORGANIZATION = "learn.microsoft.com/graph/api/organization-list"
+_ACTIVITY_API = "learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-reference"
 
 _BASE: tuple[Permission, ...] = (
     Permission(
@@ -141,11 +146,34 @@ _BASE: tuple[Permission, ...] = (
         Resource.MANAGEMENT,
         "ActivityFeed.Read",
         "594c1fb6-4f81-4475-ae41-0c394909246c",
-        Consumer.PRODUCT,
-        "Let the product read activity data, for protection based on user behavior.",
+        Consumer.BOTH,
+        "Start the subscription to activity data, and let the product read it, for protection based on user behavior.",
         "Shows the audit log of the organization: who signed in, and who did what in mail, files and settings.",
     ),
+    Permission(
+        Application.ROLE_ASSIGNER,
+        Resource.GRAPH,
+        "RoleManagement.ReadWrite.Directory",
+        "9e3f62cf-ca93-4989-b6ce-bf83c28f9fe8",
+        Consumer.GRANTLINE,
+        "Assign the Exchange Administrator role to the mail-flow application, and extend it, without a person's sign-in.",
+        "Can assign any directory role at any time, for as long as the consent stands; take it back when the role is assigned.",
+    ),
 )
+"""What every installation asks for. The two that assign roles ask for one permission although smaller ones would do for some
+calls: a tenant without Privileged Identity Management takes no other for the assignment itself, and it covers all calls."""
+
+_ROLE_WATCH = Permission(
+    Application.DIRECTORY,
+    Resource.GRAPH,
+    "RoleAssignmentSchedule.Read.Directory",
+    "d5fe8ce8-684c-4c83-a52c-46e882ce4be1",
+    Consumer.GRANTLINE,
+    "Optional: see until when the mail-flow application has its role, so that it can be extended in time.",
+    "Shows every active assignment of a directory role, whoever has it.",
+    optional=True,
+)
+"""The *role watch*. Without it the end of the role is known from our own assignment alone."""
 
 _MAILBOX: Mapping[str, tuple[str, str, str]] = {
     "Mail.ReadBasic.All": (
@@ -166,63 +194,98 @@ _MAILBOX: Mapping[str, tuple[str, str, str]] = {
 }
 """The product's permissions for all mailboxes, by the setting ``mailbox_permission``: id, reason, risk."""
 
+_POLICIES = "/policies/roleManagementPolicyAssignments"
+_ROLES = "/roleManagement/directory"
+_FEED = "/api/v1.0/{tenant}/activity/feed/subscriptions"
+
+
+def _role_calls(application: Application) -> tuple[Call, ...]:
+    """Return the calls by which a role is assigned or extended, with and without Privileged Identity Management."""
+    calls = (
+        ("GET", _POLICIES),
+        ("GET", f"{_ROLES}/roleAssignmentScheduleInstances"),
+        ("POST", f"{_ROLES}/roleAssignmentScheduleRequests"),
+        ("GET", f"{_ROLES}/roleAssignments"),
+        ("POST", f"{_ROLES}/roleAssignments"),
+    )
+    return tuple(Call(application, method, path, "RoleManagement.ReadWrite.Directory", _DEVX) for method, path in calls)
+
+
 CALLS: tuple[Call, ...] = (
-    Call(
-        Application.MAIL_FLOW,
-        "POST",
-        "/adminapi/beta/{tenant}/InvokeCommand",
-        "Exchange.ManageAsApp",
-        _EXCHANGE_ADMIN,
-    ),
-    Call(
-        Application.MAIL_FLOW,
-        "GET",
-        "/adminapi/v1.0/{tenant}/EXOModuleFile",
-        "Exchange.ManageAsApp",
-        _EXCHANGE_ADMIN,
-    ),
+    Call(Application.MAIL_FLOW, "POST", "/adminapi/beta/{tenant}/InvokeCommand", "Exchange.ManageAsApp", _EXCHANGE_ADMIN),
+    Call(Application.MAIL_FLOW, "GET", "/adminapi/v1.0/{tenant}/EXOModuleFile", "Exchange.ManageAsApp", _EXCHANGE_ADMIN),
     Call(Application.DIRECTORY, "GET", "/organization", "Organization.Read.All", _ORGANIZATION),
     Call(Application.DIRECTORY, "GET", "/domains", "Domain.Read.All", _DEVX),
     Call(Application.DIRECTORY, "GET", "/users", "User.Read.All", _DEVX),
     Call(Application.DIRECTORY, "GET", "/groups", "Group.ReadBasic.All", _DEVX),
-    Call(
-        Application.ROLE_HELPER,
-        "GET",
-        "/roleManagement/directory/roleAssignments",
-        "RoleManagement.ReadWrite.Directory",
-        _DEVX,
+    Call(Application.DIRECTORY, "GET", f"{_ROLES}/roleAssignmentScheduleInstances", _ROLE_WATCH.name, _DEVX),
+    *_role_calls(Application.ROLE_HELPER),
+    *_role_calls(Application.ROLE_ASSIGNER),
+    Call(Application.ACTIVITY, "POST", f"{_FEED}/start", "ActivityFeed.Read", _ACTIVITY_API),
+    Call(Application.ACTIVITY, "GET", f"{_FEED}/list", "ActivityFeed.Read", _ACTIVITY_API),
+)
+"""Every call beside sign-in and tokens. Those need no permission: what an application was granted, and which directory roles it
+has, stands in its own tokens (``roles``, ``wids``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One OpenID Connect scope of a person's sign-in; an administrator consents to it with everything else."""
+
+    name: str
+    reason: str
+    risk: str
+    source: str
+
+
+SIGN_IN_SCOPES: tuple[Scope, ...] = (
+    Scope(
+        "openid",
+        "Sign the administrator in, and so prove the tenant.",
+        "Shows Grantline a number that stands for the person.",
+        "learn.microsoft.com/entra/identity-platform/scopes-oidc",
     ),
-    Call(
-        Application.ROLE_HELPER,
-        "POST",
-        "/roleManagement/directory/roleAssignments",
-        "RoleManagement.ReadWrite.Directory",
-        _DEVX,
+    Scope(
+        "profile",
+        "Know the administrator by the object id, which stands in the token with this scope alone.",
+        "Shows Grantline the person's name and sign-in name; neither is stored.",
+        "learn.microsoft.com/entra/identity-platform/id-token-claims-reference",
     ),
 )
-"""Every call beside sign-in and tokens, which need no permission."""
+"""What every sign-in asks for."""
 
 
-def catalogue(mailbox_permission: str) -> tuple[Permission, ...]:
-    """Return every permission, with the product's for all mailboxes ("" for none).
+def catalogue(mailbox_permission: str, *, role_watch: bool = False) -> tuple[Permission, ...]:
+    """Return every permission, with the product's for all mailboxes ("" for none) and, if wanted, the optional role watch.
 
     Raises KeyError for a mailbox permission that the settings do not allow.
     """
+    chosen = (*_BASE, *([_ROLE_WATCH] if role_watch else []))
     if not mailbox_permission:
-        return _BASE
+        return chosen
     permission_id, reason, risk = _MAILBOX[mailbox_permission]
     product = Permission(Application.DIRECTORY, Resource.GRAPH, mailbox_permission, permission_id, Consumer.PRODUCT, reason, risk)
-    return (*_BASE, product)
+    return (*chosen, product)
 
 
-def registered(application: str, mailbox_permission: str) -> tuple[Permission, ...]:
+def registered(application: str, mailbox_permission: str, *, role_watch: bool = False) -> tuple[Permission, ...]:
     """Return the permissions that one registration lists, in the order in which people read them."""
-    return tuple(entry for entry in catalogue(mailbox_permission) if entry.application == application)
+    return tuple(entry for entry in catalogue(mailbox_permission, role_watch=role_watch) if entry.application == application)
+
+
+def asked(application: str, settings: Settings) -> tuple[Permission, ...]:
+    """Return the permissions that one registration of this installation lists."""
+    return registered(application, settings.mailbox_permission, role_watch=settings.role_watch)
 
 
 def expected(application: str, settings: Settings) -> frozenset[str]:
     """Return the names of the application permissions that a consent must have given: the ``roles`` of its own tokens."""
-    return frozenset(entry.name for entry in registered(application, settings.mailbox_permission) if not entry.delegated)
+    return frozenset(entry.name for entry in asked(application, settings) if not entry.delegated and not entry.optional)
+
+
+def optional(application: str, settings: Settings) -> frozenset[str]:
+    """Return the names of the application permissions that a consent may have given beside."""
+    return frozenset(entry.name for entry in asked(application, settings) if entry.optional)
 
 
 def resource_of(application: str) -> Resource:

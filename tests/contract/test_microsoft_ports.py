@@ -184,7 +184,7 @@ async def test_wrong_secret_is_the_operators(world: World) -> None:
     finally:
         await microsoft.close()
 
-    assert raised.value.problem.code == "our_registration"
+    assert raised.value.problem.code == "credential_expired"
     assert "wrong-secret" not in repr(raised.value)
 
 

@@ -177,7 +177,7 @@ async def test_a_disabled_application_is_for_the_administrator(case: Case) -> No
     [
         (53003, "interaction_required", "Access has been blocked by Conditional Access policies.", "conditional_access", None),
         (650052, "invalid_resource", "The app needs access to a service that your organization lacks.", "no_exchange", None),
-        (7000215, "invalid_client", "Invalid client secret provided.", "our_registration", StepState.NEEDS_ATTENTION),
+        (7000215, "invalid_client", "Invalid client secret provided.", "credential_expired", StepState.NEEDS_ATTENTION),
         (5000224, "invalid_grant", "We are sorry, this resource is not available.", "tenant_blocked", None),
     ],
 )

@@ -12,7 +12,7 @@ from local.microsoft365.model import Role
 from shared.consent.sealing import SEALED_ROW
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.mailflow.kinds import NEEDED_CMDLETS, WRITE_CMDLETS
-from shared.ports import Change, GrantStore, Roles, Stored
+from shared.ports import Change, GrantStore, HeldRole, Roles, RoleWish, Stored
 from shared.workflows.role_assignment import READ_CMDLETS, missing_cmdlets
 from shared.workflows.run import Run
 from tests.support.worlds import Case, KilledError, World, open_world
@@ -117,14 +117,13 @@ class _KillingRoles:
 
     inner: Roles
 
-    async def is_assigned(self, principal_id: str, role_template_id: str) -> bool:
-        """Tell what is true."""
-        return await self.inner.is_assigned(principal_id, role_template_id)
-
-    async def assign(self, principal_id: str, role_template_id: str) -> None:
+    async def assign(self, wish: RoleWish, *, with_pim: bool) -> HeldRole:
         """Assign the role and end."""
-        await self.inner.assign(principal_id, role_template_id)
+        await self.inner.assign(wish, with_pim=with_pim)
         raise KilledError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,9 @@ class _KillingMicrosoft:
 
     inner: Any
 
-    def roles(self, tenant_id: str, access_token: str) -> Roles:
+    def roles(self, tenant_id: str, access_token: str = "", *, application: str = "") -> _KillingRoles:
         """Return the roles that end the process."""
-        return _KillingRoles(self.inner.roles(tenant_id, access_token))
+        return _KillingRoles(self.inner.roles(tenant_id, access_token, application=application))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -207,7 +206,7 @@ async def test_a_refused_assignment_is_for_another_administrator(case: Case) -> 
 
     assert step.problem is not None
     assert (step.state, step.problem.code) == (StepState.WAITING_FOR_PERSON, "role_refused")
-    assert step.problem.raw == "Insufficient privileges to complete the operation."
+    assert step.problem.raw == "Authorization_RequestDenied: Insufficient privileges to complete the operation."
     assert await case.row(SEALED_ROW) is None
     assert _holders(case) == []
 

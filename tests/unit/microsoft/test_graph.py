@@ -12,9 +12,6 @@ from shared.microsoft.graph import read_group, smtp_addresses
 from shared.ports import Domain, Group, NotYetError, Organization, RefusedError, TransientError, User
 from tests.unit.microsoft.conftest import TENANT, Said, Scripted, token_path
 
-ASSIGNMENTS = "/v1.0/roleManagement/directory/roleAssignments"
-PRINCIPAL = "22222222-2222-4222-8222-222222222222"
-ROLE = "29232cdf-9323-42fd-ade2-1d097af3e4de"
 USER = {
     "id": "u1",
     "userPrincipalName": "Adele@contoso.com",
@@ -141,7 +138,7 @@ async def test_directory_refusals(server: Scripted, microsoft: MicrosoftClient, 
         await microsoft.directory(TENANT).users()
 
     assert raised.value.problem.code == code
-    assert raised.value.problem.raw == "Text of Microsoft."
+    assert raised.value.problem.raw.endswith(": Text of Microsoft.")
     assert raised.value.problem.correlation_id == "55555555-5555-4555-8555-555555555555"
 
 
@@ -171,81 +168,6 @@ async def test_fresh_application_is_not_known_yet(server: Scripted, microsoft: M
 
     with pytest.raises(NotYetError):
         await microsoft.directory(TENANT).organization()
-
-
-async def test_role_is_assigned_by_the_administrators_token(server: Scripted, microsoft: MicrosoftClient) -> None:
-    """The assignment is posted once, for the whole tenant, with the delegated token and no other."""
-    server.say(ASSIGNMENTS, Said({"id": "x-1"}, 201))
-
-    await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
-
-    asked = server.asked_for(ASSIGNMENTS)[0]
-    assert asked.method == "POST"
-    assert asked.document == {
-        "@odata.type": "#microsoft.graph.unifiedRoleAssignment",
-        "roleDefinitionId": ROLE,
-        "principalId": PRINCIPAL,
-        "directoryScopeId": "/",
-    }
-    assert asked.headers["Content-Type"] == "application/json"
-    assert asked.headers["Authorization"] == "Bearer delegated-token"
-    assert server.asked_for(token_path()) == []
-
-
-HELD = {
-    "whole tenant": ([{"directoryScopeId": "/"}], True),
-    "a unit": ([{"directoryScopeId": "/administrativeUnits/1"}], False),
-    "none": ([], False),
-}
-
-
-@pytest.mark.parametrize(("rows", "held"), HELD.values(), ids=HELD.keys())
-async def test_is_assigned(server: Scripted, microsoft: MicrosoftClient, rows: list[Any], held: bool) -> None:
-    """Only an assignment for the whole tenant counts."""
-    server.say(ASSIGNMENTS, Said({"value": rows}))
-
-    assert await microsoft.roles(TENANT, "delegated-token").is_assigned(PRINCIPAL, ROLE) is held
-    condition = f"principalId eq '{PRINCIPAL}' and roleDefinitionId eq '{ROLE}'"
-    assert server.asked_for(ASSIGNMENTS)[0].query == {"$filter": condition}
-
-
-CONFLICT = "A conflicting object with one or more of the specified property values is present in the directory."
-
-
-@pytest.mark.parametrize("said", [graph_error(400, "Request_BadRequest", CONFLICT), graph_error(409, "Conflict")])
-async def test_assignment_that_is_there_is_success(server: Scripted, microsoft: MicrosoftClient, said: Said) -> None:
-    """A duplicate assignment is what was wanted."""
-    server.say(ASSIGNMENTS, said)
-
-    await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
-
-    assert len(server.asked_for(ASSIGNMENTS)) == 1
-
-
-MISSING = "Resource '22222222' does not exist or one of its queried reference-property objects are not present."
-
-
-@pytest.mark.parametrize(
-    "said", [graph_error(404, "Request_ResourceNotFound", MISSING), graph_error(400, "Request_BadRequest", MISSING)]
-)
-async def test_principal_has_not_spread(server: Scripted, microsoft: MicrosoftClient, said: Said) -> None:
-    """A principal that the directory does not know yet is for a little later."""
-    server.say(ASSIGNMENTS, said)
-
-    with pytest.raises(NotYetError):
-        await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
-
-
-@pytest.mark.parametrize(("status", "code"), [(401, "sign_in_again"), (403, "role_refused"), (400, "role_refused")])
-async def test_role_refusals(server: Scripted, microsoft: MicrosoftClient, status: int, code: str) -> None:
-    """An expired token asks for one more sign-in; a person who may not assign is told so. The token is not in the error."""
-    server.say(ASSIGNMENTS, graph_error(status, "Code"))
-
-    with pytest.raises(RefusedError) as raised:
-        await microsoft.roles(TENANT, "delegated-token").assign(PRINCIPAL, ROLE)
-
-    assert raised.value.problem.code == code
-    assert "delegated-token" not in repr(raised.value)
 
 
 def test_addresses() -> None:

@@ -82,8 +82,8 @@ async def test_consent_has_not_spread(server: Scripted, microsoft: MicrosoftClie
 
 
 PROBLEMS = {
-    7000215: "our_registration",
-    7000222: "our_registration",
+    7000215: "credential_expired",
+    7000222: "credential_expired",
     700213: "our_registration",
     53003: "conditional_access",
     7000112: "application_disabled",

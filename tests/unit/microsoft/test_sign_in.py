@@ -151,7 +151,7 @@ CODES = {
     54005: "sign_in_again",
     501481: "sign_in_again",
     70008: "sign_in_again",
-    7000215: "our_registration",
+    7000215: "credential_expired",
     53003: "conditional_access",
 }
 
