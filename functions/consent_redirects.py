@@ -1,4 +1,4 @@
-"""The way through Microsoft: the start of a person's step, and the two redirects that come back."""
+"""The way through Microsoft: the start of a person's step, of a release or transfer, and the two redirects that come back."""
 
 import azure.functions as func
 
@@ -12,6 +12,18 @@ blueprint = func.Blueprint()
 async def consent_begin(req: func.HttpRequest) -> func.HttpResponse:
     """Send the browser to Microsoft's sign-in."""
     return await reply("consent_begin", req, consents.begin)
+
+
+@blueprint.route(route="grants/{grant_id}/steps/{step}/transfer", methods=["POST"])
+async def consent_transfer(req: func.HttpRequest) -> func.HttpResponse:
+    """Begin to take a tenant from the other account that has it."""
+    return await reply("consent_transfer", req, consents.transfer)
+
+
+@blueprint.route(route="grants/{grant_id}/release", methods=["POST"])
+async def consent_release(req: func.HttpRequest) -> func.HttpResponse:
+    """Begin to give a grant's tenant back."""
+    return await reply("consent_release", req, consents.release)
 
 
 @blueprint.route(route="signed-in", methods=["GET"])

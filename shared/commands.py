@@ -82,16 +82,20 @@ class Commands:
         return _same(grant_id, await self.engine.grants.row(grant_id, row.key) or row.value, row)
 
     async def _claim_account(self, account_id: str, grant_id: str) -> None:
-        """Name the account's live grant. One that was named but never saved (a crash in between) gives way."""
+        """Name the account's live grant. One that is released, or was named but never saved (a crash in between), gives way."""
         live = await self.bindings.bind_account(account_id, grant_id)
         if live != grant_id and await self._gives_way(live, grant_id):
             await self.bindings.bind_account(account_id, grant_id, instead_of=live)
         await self._check_account(account_id, grant_id)
 
     async def _gives_way(self, live: str, grant_id: str) -> bool:
-        """Tell whether a claim was never saved, and will not be: its save, if it still comes, finds the row that it must make."""
-        if await self.engine.grants.load(live):
-            return False
+        """Tell whether a claim is over: its grant is released, or was never saved.
+
+        What was never saved will not be: its save, if it still comes, finds the row that it must make.
+        """
+        stored = await self.engine.grants.load(live)
+        if stored:
+            return stored.grant.released_at is not None
         await self.engine.grants.insert(live, Row(START_ROW, {INSTEAD: grant_id}))
         return await self.engine.grants.load(live) is None
 

@@ -21,6 +21,7 @@ from shared.ports import NOT_GRANTED, AccountRow, Clock, GrantStore, Microsoft, 
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from shared.web.links import OnboardingLinks
+from shared.web.ownership import Ownership
 from shared.web.redirects import ConsentFlow
 from shared.web.site import Site
 from shared.workflows.run import Clients, Run
@@ -129,7 +130,7 @@ async def build(settings: Settings, overrides: Overrides | None = None) -> Conta
         clock=parts.clock,
     )
     commands = Commands(engine, storage.bindings, settings)
-    consent = ConsentFlow(engine, storage.bindings, microsoft, settings)
+    consent = ConsentFlow(engine, Ownership(engine, storage.bindings), microsoft, settings)
     links = OnboardingLinks(engine, settings)
     return Container(
         settings=settings,

@@ -187,10 +187,11 @@ class Bindings(Protocol):
     async def tenant(self, tenant_id: str) -> Binding | None:
         """Return who has the tenant."""
 
-    async def bind_tenant(self, binding: Binding) -> Binding:
+    async def bind_tenant(self, binding: Binding, *, instead_of: str = "") -> Binding:
         """Insert or replace the tenant's binding, unless another account has it; return the binding that stands.
 
-        Another account's mere reservation gives way once it is an hour old.
+        Another account's mere reservation gives way once it is an hour old, and a binding that names the grant ``instead_of``,
+        which the caller knows to be released, at once.
         """
 
     async def live_grant(self, account_id: str) -> str | None:
@@ -346,7 +347,10 @@ class ApplicationToken:
 
 @dataclass(frozen=True, slots=True)
 class SignInRequest:
-    """What a sign-in at Microsoft is begun with. The verifier and the nonce are kept by us; the browser sees their hash."""
+    """What a sign-in at Microsoft is begun with. The verifier and the nonce are kept by us; the browser sees their hash.
+
+    ``fresh``: whoever is signed in already signs in anew. ``second_factor``: with multifactor authentication, and anew too.
+    """
 
     application: str
     tenant: str
@@ -355,6 +359,8 @@ class SignInRequest:
     nonce: str
     verifier: str
     scopes: tuple[str, ...] = ()
+    fresh: bool = False
+    second_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,17 +393,29 @@ class SignIn(Protocol):
     def issuer(self) -> str:
         """Return the issuer that id_tokens of this cloud name, with ``{tenantid}`` in the place of the tenant id."""
 
+    def graph_audiences(self) -> frozenset[str]:
+        """Return what an access token for Microsoft Graph may name as its audience, in lower case."""
+
     def redirect_problem(self, error: str, description: str) -> Problem:
         """Return the problem that an error redirect of Microsoft stands for (an AADSTS code in its description)."""
 
     def client_id(self, application: str) -> str:
-        """Return the client id of one of the operator's applications: mail_flow, directory, role_helper or activity.
+        """Return the client id of one of the operator's applications: mail_flow, directory, role_helper, role_assigner, activity.
 
         Raises RefusedError for one that this installation is without.
         """
 
     def roles_page(self) -> str:
         """Return the address of "Roles and administrators" in the Microsoft Entra admin center of this cloud."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicrosoftCall:
+    """One call that is made to Microsoft: method and path, and the source that names its least permission."""
+
+    method: str
+    path: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +430,10 @@ class AskedPermission:
     risk: str
     delegated: bool
     """True where it counts only while the administrator's own sign-in lasts."""
+    is_optional: bool = False
+    """True where nothing waits for it or breaks without it."""
+    calls: tuple[MicrosoftCall, ...] = ()
+    """The calls that Grantline makes with it; none for what only the product uses."""
 
 
 class TenantIdentity(Protocol):

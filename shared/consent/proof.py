@@ -2,45 +2,66 @@
 
 Checks of https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference and RFC 9700 4.4: signature by a key of
 Microsoft's, algorithm RS256 only, audience, issuer of the token's own tenant, times, nonce. Then who signed in: an administrator
-whose role Microsoft names in ``wids`` (no ``wids`` is "not proved", never "not an administrator").
+whose role Microsoft names in ``wids`` (no ``wids`` is "not proved", never "not an administrator"). Which roles may do which step,
+and what everybody else is told, are tables.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 
 from shared.consent.state import RedirectError
+from shared.domain.grant import RoleMode
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
 
 GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
 PRIVILEGED_ROLE_ADMINISTRATOR = "e8611ab8-c189-46e8-94e1-60213ab1f814"
+APPLICATION_ADMINISTRATOR = "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3"
+CLOUD_APPLICATION_ADMINISTRATOR = "158c047a-c907-4556-b7ef-446551a6b5f7"
+GUEST = "10dae51f-b6af-4016-8d66-8c2a99b929b3"
+"""Role template ids (https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference); every guest's
+tokens carry the last one, as every member's carry that of the default user role."""
 PERSONAL_ACCOUNTS_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 LEEWAY_SECONDS = 300
 """How far Microsoft's clock and ours may differ."""
 
 ADMINISTRATORS = frozenset({GLOBAL_ADMINISTRATOR, PRIVILEGED_ROLE_ADMINISTRATOR})
-"""Who may consent to application permissions of Microsoft Graph and assign directory roles."""
-ACCEPTED: Mapping[StepName, frozenset[str]] = {
-    StepName.MAIL_FLOW_CONSENT: ADMINISTRATORS,
-    StepName.DIRECTORY_CONSENT: ADMINISTRATORS,
-    StepName.ROLE_ASSIGNMENT: ADMINISTRATORS,
-    StepName.ACTIVITY_CONSENT: ADMINISTRATORS,
-}
-"""The directory roles, by template id, whose holders may do a person's step."""
+"""Who may consent to application permissions of Microsoft Graph, assign directory roles, and give a tenant back."""
+APPLICATION_ADMINISTRATORS = frozenset({APPLICATION_ADMINISTRATOR, CLOUD_APPLICATION_ADMINISTRATOR})
+"""Who may consent to everything but application permissions of Microsoft Graph."""
+ASSIGNED_ELSEWHERE = frozenset({RoleMode.BY_HAND, RoleMode.ROLE_GROUP})
+"""The ways to the role on which somebody else may have the last word: the consent alone is asked of who signs in."""
+REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+    (APPLICATION_ADMINISTRATORS, "role_may_not_consent"),
+    (frozenset({GUEST}), "guest_account"),
+)
+"""What somebody with one of these roles and no accepted one is told; the first that fits."""
+
+
+def accepted(step: StepName, role_mode: RoleMode) -> frozenset[str]:
+    """Return the directory roles, by template id, whose holders may do a person's step on a way to the role."""
+    if step is StepName.MAIL_FLOW_CONSENT and role_mode in ASSIGNED_ELSEWHERE:
+        return ADMINISTRATORS | APPLICATION_ADMINISTRATORS
+    return ADMINISTRATORS
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Who signed in, and of which tenant: believed, because Microsoft signed it for this sign-in."""
+    """Who signed in, and of which tenant: believed, because Microsoft signed it for this sign-in.
+
+    ``signed_in_at`` is when the person last typed or showed a credential, where Microsoft says so (the optional claim
+    ``auth_time``).
+    """
 
     tenant_id: str
     user_id: str
     user_name: str
     roles: frozenset[str]
+    signed_in_at: datetime | None = None
 
 
 def key_id(id_token: str) -> str:
@@ -82,17 +103,50 @@ def prove(id_token: str, *, key: Any, client_id: str, issuer: str, nonce: str, n
         raise _not_proved("the id_token is of another sign-in")
     _check_times(claims, now)
     roles = frozenset(map(str, claims.get("wids") or ()))
-    return Proof(tenant_id, str(claims["oid"]), str(claims.get("preferred_username", "")), roles)
+    auth_time = claims.get("auth_time")
+    signed_in_at = datetime.fromtimestamp(float(auth_time), UTC) if isinstance(auth_time, int | float) else None
+    return Proof(tenant_id, str(claims["oid"]), str(claims.get("preferred_username", "")), roles, signed_in_at)
 
 
-def require_administrator(proof: Proof, step: StepName, pinned_tenant: str) -> None:
-    """Raise RedirectError unless an administrator of the grant's tenant, with a role that the step accepts, signed in."""
+def require_administrator(proof: Proof, roles: frozenset[str], pinned_tenant: str) -> None:
+    """Raise RedirectError unless an administrator of the grant's tenant, with one of the accepted ``roles``, signed in."""
     if proof.tenant_id == PERSONAL_ACCOUNTS_TENANT:
         raise RedirectError(problem=problem("personal_account"))
     if pinned_tenant and proof.tenant_id != pinned_tenant:
         raise RedirectError(problem=problem("tenant_differs"))
-    if not proof.roles & ACCEPTED[step]:
-        raise RedirectError(problem=problem("not_administrator"))
+    if not proof.roles:
+        raise RedirectError(problem=problem("administrator_not_proved"))
+    if not proof.roles & roles:
+        code = next((code for held, code in REFUSALS if proof.roles & held), "not_administrator")
+        raise RedirectError(problem=problem(code))
+
+
+def require_fresh(proof: Proof, since: datetime) -> None:
+    """Raise RedirectError where Microsoft says that the person signed in before ``since``.
+
+    Microsoft gives ``auth_time`` only to registrations that list it as an optional claim
+    (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference); without it, that ``prompt=login`` was asked
+    for is all there is.
+    """
+    if proof.signed_in_at and proof.signed_in_at < since - timedelta(seconds=LEEWAY_SECONDS):
+        raise RedirectError(problem=problem("sign_in_again", raw="the account was signed in already; this takes a new sign-in"))
+
+
+def check_access_token(token: str, who: Proof, *, client_id: str, audiences: frozenset[str]) -> None:
+    """Raise RedirectError for an access token that is not the one of this sign-in: other tenant, person, client or audience.
+
+    Microsoft's tokens are opaque to clients by contract, and nobody is let in here by one: what can't be read, or says nothing
+    of these, is left to the service that it is for (https://learn.microsoft.com/entra/identity-platform/access-tokens).
+    """
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return
+    says = {name: str(claims[name]).lower() for name in ("tid", "oid", "appid", "azp", "aud") if name in claims}
+    expected = {"tid": {who.tenant_id}, "oid": {who.user_id.lower()}, "appid": {client_id}, "azp": {client_id}, "aud": audiences}
+    wrong = [name for name, value in says.items() if value not in expected[name]]
+    if wrong:
+        raise _not_proved(f"the access token is not of this sign-in: {', '.join(wrong)}")
 
 
 def _check_times(claims: Mapping[str, Any], now: datetime) -> None:

@@ -33,6 +33,14 @@ class Purpose(StrEnum):
 
     SIGN_IN = "sign_in"
     ADMIN_CONSENT = "admin_consent"
+    TRANSFER = "transfer"
+    RELEASE = "release"
+
+
+SIGN_INS = frozenset({Purpose.SIGN_IN, Purpose.TRANSFER, Purpose.RELEASE})
+"""The purposes whose redirect is that of a sign-in."""
+FRESH = frozenset({Purpose.TRANSFER, Purpose.RELEASE})
+"""The purposes that take more than a session that lies open: the administrator signs in anew for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,11 @@ class Pending:
     sealed_verifier: str = ""
     tenant: str = ""
     consumed: bool = False
+
+    @property
+    def begun_at(self) -> datetime:
+        """When the browser was sent to Microsoft."""
+        return self.expires_at - LIFETIME
 
 
 def new_state(grant_id: str) -> str:
@@ -85,6 +98,11 @@ def row_key(state: str) -> str:
     return f"consent|{digest(state)}"
 
 
+def spent_row(state: str) -> str:
+    """Return the row key that tells that a state's code has been sent to Microsoft: it is sent once, whatever becomes of it."""
+    return f"spent|{digest(state)}"
+
+
 def to_row(state: str, pending: Pending) -> Row:
     """Return the row of a redirect that is waited for."""
     value: dict[str, Any] = {name: getattr(pending, name) for name in Pending.__dataclass_fields__}
@@ -93,7 +111,7 @@ def to_row(state: str, pending: Pending) -> Row:
 
 def from_row(value: Mapping[str, Any]) -> Pending:
     """Return the redirect that a row is about."""
-    known = {name: value[name] for name in Pending.__dataclass_fields__}
+    known = {name: value[name] for name in Pending.__dataclass_fields__ if name in value}
     return Pending(
         **{
             **known,

@@ -29,17 +29,18 @@ class TableBindings:
         found = await self._table.get(tenant_partition(tenant_id), BINDING_ROW)
         return BINDING.read(found.columns) if found else None
 
-    async def bind_tenant(self, binding: Binding) -> Binding:
+    async def bind_tenant(self, binding: Binding, *, instead_of: str = "") -> Binding:
         """Insert or replace the tenant's binding, unless another account has it; return the binding that stands.
 
-        Another account's mere reservation gives way once it is an hour older than ``binding``. What is confirmed stays
-        confirmed. Raises ConflictError when rivals keep changing it.
+        Another account's mere reservation gives way once it is an hour older than ``binding``, and whatever names the grant
+        ``instead_of``, which the caller knows to be released. What is confirmed stays confirmed. Raises ConflictError when
+        rivals keep changing it.
         """
         partition = tenant_partition(binding.tenant_id)
         for _ in range(ATTEMPTS):
             found = await self._table.get(partition, BINDING_ROW)
             standing = BINDING.read(found.columns) if found else None
-            wanted = succeed(standing, binding)
+            wanted = succeed(standing, binding, instead_of)
             row = table.entity(partition, BINDING_ROW, BINDING.write(wanted))
             if wanted is standing or await self._table.write(row, found):
                 return wanted
@@ -67,9 +68,9 @@ class TableBindings:
         raise ConflictError(f"account {account_id} is being bound by others")
 
 
-def succeed(standing: Binding | None, wanted: Binding) -> Binding:
+def succeed(standing: Binding | None, wanted: Binding, instead_of: str = "") -> Binding:
     """Return which binding is to stand: the standing one itself where it holds against the wanted one."""
-    if standing is None:
+    if standing is None or (instead_of and standing.grant_id == instead_of and standing.account_id != wanted.account_id):
         return wanted
     if standing.account_id == wanted.account_id:
         return replace(wanted, confirmed=wanted.confirmed or standing.confirmed)

@@ -14,7 +14,7 @@ from shared.messages import Identifier
 from shared.web.http import Reply, Request, as_json, see_other
 from shared.web.links import Command
 from shared.web.reading import Reading
-from shared.web.redirects import APPLICATION, grant_page
+from shared.web.redirects import application_of, grant_page
 from shared.web.site import Site, page
 
 HOLDER_HOURS = int(HOLDER_LIFETIME.total_seconds() // 3600)
@@ -116,8 +116,8 @@ def _asked(site: Site, grant: Grant) -> list[dict[str, Any]]:
         {
             "title": STEPS[name].title,
             "asks": STEPS[name].asks,
-            "permissions": site.microsoft.identity.asked_permissions(APPLICATION[name]),
+            "permissions": site.microsoft.identity.asked_permissions(application_of(grant, name)),
         }
         for name in STEPS
-        if grant.person_of(name) and not STEPS[name].is_optional
+        if grant.takes_sign_in(name) and not STEPS[name].is_optional
     ]

@@ -82,6 +82,8 @@ ADMITTED: Mapping[str, frozenset[str]] = {
     "onboarding_open": EVERYBODY,
     "onboarding_accept": EVERYBODY,
     "consent_begin": DOERS,
+    "consent_transfer": DOERS,
+    "consent_release": DOERS,
     "consent_signed_in": EVERYBODY,
     "consent_consented": EVERYBODY,
     "api_accounts": VIEWERS,

@@ -153,18 +153,18 @@ class Refusal:
     events: tuple[Mapping[str, Any], ...]
 
 
-async def refused(parts: Grantline, grant_id: str, url: str, cookie: str) -> Refusal:
+async def refused(parts: Grantline, grant_id: str, url: str, cookie: str, *, told: bool = True) -> Refusal:
     """Follow a redirect that must be refused, and check what holds of every refusal.
 
-    The page is in plain words, without a trace and with the headers that keep it safe; the refusal is an audit event of the
-    grant; nothing is kept that could be trusted later.
+    The page is in plain words, without a trace and with the headers that keep it safe; nothing is kept that could be trusted
+    later. The refusal is an audit event of the grant, unless it was ``told`` a moment before, or its state is none of ours.
     """
-    before, told = await trusted(parts, grant_id), len(await parts.events(grant_id))
+    before, count_before = await trusted(parts, grant_id), len(await parts.events(grant_id))
     code, page = await _follow(parts, url, cookie)
     assert await trusted(parts, grant_id) == before
     events = await parts.container.storage.grants.events(grant_id)
-    new = tuple({"type": event.type, "step": event.step, **event.data} for event in events[told:])
-    assert [(event["type"], event["code"]) for event in new] == [("consent.refused", code)]
+    new = tuple({"type": event.type, "step": event.step, **event.data} for event in events[count_before:])
+    assert [(event["type"], event["code"]) for event in new] == ([("consent.refused", code)] if told else [])
     return Refusal(code, page, new)
 
 
