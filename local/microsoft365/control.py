@@ -51,6 +51,12 @@ class NewCredential:
     """Make a new client secret; the answer shows it."""
     clear: bool = False
     """Take away what was there before."""
+    starts_in: float = 0.0
+    """Seconds until the new secret is in force."""
+    lives: float | None = None
+    """Seconds that the new secret is in force; None: half a year."""
+    remove: str | None = None
+    """Take away one credential: a secret's key id, or a certificate in PEM."""
 
 
 _FAULT = TypeAdapter(Fault)
@@ -157,10 +163,17 @@ class Control:
         registration = self._registration(request.match_info["name"])
         if wanted.clear:
             registration = replace(registration, secrets=(), certificates=(), federated_credentials=())
+        if wanted.remove:
+            registration = _without_credential(registration, wanted.remove)
         changed = self._with_credential(registration, wanted)
         self._simulation.store.registrations[changed.app_id] = changed
         self._simulation.store.on_change()
-        return {"client_id": changed.app_id, "client_secret": changed.secrets[-1].value if wanted.secret else None}
+        secret = changed.secrets[-1] if wanted.secret else None
+        return {
+            "client_id": changed.app_id,
+            "client_secret": secret.value if secret else None,
+            "key_id": secret.key_id if secret else None,
+        }
 
     async def reset(self, _: web.Request) -> Answer:
         """POST reset: everything as seeded; secrets, keys and the password stay."""
@@ -189,14 +202,32 @@ class Control:
         if wanted.certificate:
             check_certificate(wanted.certificate)
             registration = replace(registration, certificates=(*registration.certificates, wanted.certificate))
+            registration = self._known_later(registration, wanted.certificate)
         if wanted.federated:
             check_public_key(wanted.federated.public_key)
             credentials = (*registration.federated_credentials, wanted.federated)
             registration = replace(registration, federated_credentials=credentials)
         if wanted.secret:
-            secret = registrations.new_secret(registration.app_id, self._simulation.clock.now())
+            now = self._simulation.clock.now()
+            secret = registrations.new_secret(registration.app_id, now, starts_in=wanted.starts_in, lives=wanted.lives)
             registration = replace(registration, secrets=(*registration.secrets, secret))
+            registration = self._known_later(registration, secret.key_id)
         return registration
+
+    def _known_later(self, registration: Registration, credential: str) -> Registration:
+        """The registration, with the time from which the token endpoint knows a new credential of it."""
+        delay = timedelta(seconds=self._simulation.settings.credential_delay)
+        known_at = self._simulation.clock.now() + delay
+        return replace(registration, known_at=(*registration.known_at, (credential, known_at)))
+
+
+def _without_credential(registration: Registration, name: str) -> Registration:
+    """The registration without one secret or certificate. Raises ControlError when it has none of that name."""
+    secrets = tuple(each for each in registration.secrets if each.key_id != name)
+    certificates = tuple(each for each in registration.certificates if each != name)
+    if (secrets, certificates) == (registration.secrets, registration.certificates):
+        raise ControlError("remove: no such credential")
+    return replace(registration, secrets=secrets, certificates=certificates)
 
 
 def describe_tenant(tenant: Tenant) -> dict[str, Any]:

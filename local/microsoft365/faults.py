@@ -41,6 +41,8 @@ class Fault:
     after: bool = False
     """The fault comes after the request was carried out: its effect stays, its answer is lost."""
     latency_ms: int = 0
+    aadsts: int | None = None
+    """The identity platform refuses with this number, in the form of the endpoint: body, redirect or page."""
     stale: float | None = None
     """A read is answered as the tenant was this many seconds ago."""
 

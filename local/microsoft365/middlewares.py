@@ -20,7 +20,7 @@ from local.microsoft365.catalogue import EXCHANGE, GRAPH
 from local.microsoft365.faults import Fault
 from local.microsoft365.graph import resource_units
 from local.microsoft365.recorder import RecordedRequest
-from local.microsoft365.simulation import APP_ID, OPERATION, STALE_SECONDS, TENANT_ID, Simulation
+from local.microsoft365.simulation import APP_ID, OPERATION, REFUSAL, STALE_SECONDS, TENANT_ID, Simulation
 from local.microsoft365.throttling import Buckets
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
@@ -28,16 +28,19 @@ _CONTROL = "/_control"
 _GRAPH = "/v1.0/"
 _EXCHANGE = "/adminapi/"
 _PORTAL = "/portal/"
+_ACTIVITY = "/api/v1.0/"
 _FAULT = web.RequestKey("fault", Fault)
 _DROPPED = web.RequestKey("dropped", bool)
 
 
 def api_of(path: str) -> str:
-    """Which of the four services a path belongs to."""
+    """Which of the five services a path belongs to."""
     if path.startswith(_GRAPH):
         return "graph"
     if path == "/" or path.startswith(_PORTAL):
         return "portal"
+    if path.lower().startswith(_ACTIVITY):
+        return "activity"
     return "exchange" if path.lower().startswith(_EXCHANGE) else "identity"
 
 
@@ -110,6 +113,8 @@ def inject(simulation: Simulation) -> Middleware:
 
 async def _faulty(simulation: Simulation, request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
     request[_FAULT] = fault
+    if fault.aadsts is not None:
+        request[REFUSAL] = fault.aadsts
     if fault.stale is not None:
         request[STALE_SECONDS] = fault.stale
     replaces = fault.drop or fault.status is not None

@@ -85,6 +85,8 @@ class ServicePrincipal:
     visible_at: datetime
     account_enabled: bool = True
     service_principal_type: str = "Application"
+    app_role_assignment_required: bool = False
+    """Whether people need an assignment to sign in; who lacks it is refused as AADSTS50105."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,55 @@ class RoleAssignment:
     directory_scope_id: str = "/"
 
 
+class GrantControl(StrEnum):
+    """What a Conditional Access policy demands (Graph: conditionalAccessGrantControl)."""
+
+    BLOCK = "block"
+    MFA = "mfa"
+
+
+ALL = "All"
+"""Stands in a Conditional Access policy for every user or application, as in Graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionalAccessPolicy:
+    """A Conditional Access policy: of people, or of applications themselves (workload identities).
+
+    Names after learn.microsoft.com/graph/api/resources/conditionalaccesspolicy.
+    """
+
+    id: str
+    control: GrantControl
+    include_users: tuple[str, ...] = ()
+    """Ids of people in this tenant, guests by their guest object's; ALL for everybody."""
+    include_applications: tuple[str, ...] = (ALL,)
+    """Application ids to which those people sign in."""
+    include_service_principals: tuple[str, ...] = ()
+    """Application ids whose own tokens the policy is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What a person asked the administrators for on the page "Approval required"."""
+
+    app_id: str
+    user_id: str
+    justification: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ActivitySubscription:
+    """An application's subscription to one content type of the Office 365 Management Activity API."""
+
+    app_id: str
+    content_type: str
+    status: str
+    """`enabled` or `disabled`."""
+    started_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class DirectoryChange:
     """One entry of a tenant's journal, from which delta queries are answered."""
@@ -171,6 +222,24 @@ class Tenant:
     journal: list[DirectoryChange] = field(default_factory=list)
     names_used: dict[str, int] = field(default_factory=dict)
     """How often each name got an id from `new_id`."""
+    delegated_administrators: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Granular delegated administration (GDAP): a partner's user by id, with the template ids of the roles held here."""
+    conditional_access: dict[str, ConditionalAccessPolicy] = field(default_factory=dict)
+    approval_requests: list[ApprovalRequest] = field(default_factory=list)
+    takes_approval_requests: bool = False
+    """Whether the consent request workflow is on: who may not consent can ask for it."""
+    is_deleted: bool = False
+    """Deleted or blocked: every sign-in and token is refused as AADSTS5000224."""
+    national_cloud: str = ""
+    """Login host of the national cloud that the tenant lives in: refused here as AADSTS90038. Empty: it lives in this one."""
+    sessions_revoked_at: dict[str, datetime] = field(default_factory=dict)
+    """By id of person or service principal: access tokens for CAE clients issued before are challenged."""
+    unified_audit_log: bool = True
+    """Whether the unified audit log takes events in; without it there is no activity data."""
+    activity_disabled_by: str = ""
+    """Who switched activity data off, in Microsoft's words: `a tenant admin`, `a service admin`. Empty: nobody."""
+    activity_subscriptions: dict[str, ActivitySubscription] = field(default_factory=dict)
+    """By `application id|content type`."""
 
     @property
     def initial_domain(self) -> str:
@@ -210,11 +279,13 @@ class RequiredPermission:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A client secret."""
+    """A client secret (Graph: passwordCredential). Several may be valid at once, so that one can be put in another's place."""
 
     key_id: str
     value: str
     expires_at: datetime
+    starts_at: datetime | None = None
+    """None: at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +315,8 @@ class Registration:
     certificates: tuple[str, ...] = ()
     """PEM."""
     federated_credentials: tuple[FederatedCredential, ...] = ()
+    known_at: tuple[tuple[str, datetime], ...] = ()
+    """From when the token endpoint knows a credential (certificate in PEM, or secret's key id) that was added lately."""
 
 
 @dataclass(frozen=True, slots=True)

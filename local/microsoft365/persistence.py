@@ -20,7 +20,10 @@ from pydantic import TypeAdapter
 
 from local.microsoft365.keys import SigningKeys
 from local.microsoft365.model import (
+    ActivitySubscription,
     AppRoleAssignment,
+    ApprovalRequest,
+    ConditionalAccessPolicy,
     DirectoryChange,
     Domain,
     FederatedCredential,
@@ -66,6 +69,16 @@ class SavedTenant:
     exchange: dict[str, Any]
     journal: list[DirectoryChange]
     names_used: dict[str, int]
+    delegated_administrators: dict[str, frozenset[str]] = field(default_factory=dict)
+    conditional_access: dict[str, ConditionalAccessPolicy] = field(default_factory=dict)
+    approval_requests: list[ApprovalRequest] = field(default_factory=list)
+    takes_approval_requests: bool = False
+    is_deleted: bool = False
+    national_cloud: str = ""
+    sessions_revoked_at: dict[str, datetime] = field(default_factory=dict)
+    unified_audit_log: bool = True
+    activity_disabled_by: str = ""
+    activity_subscriptions: dict[str, ActivitySubscription] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class User:
     office_location: str | None = None
     usage_location: str | None = "US"
     preferred_language: str | None = "en-US"
+    home_account: str | None = None
+    """Of a guest who has an account in another tenant here: that tenant's id and the account's id there, `tenant/user`."""
 
 
 def user_id(tenant_id: str, index: int) -> str:

@@ -19,7 +19,7 @@ class RecordedRequest:
     status: int
     """0 when the connection was dropped."""
     api: str
-    """`identity`, `graph`, `exchange` or `portal`."""
+    """`identity`, `graph`, `exchange`, `activity` or `portal`."""
     operation: str
     """A cmdlet's name, a Graph path template, or the path."""
     tenant_id: str | None

@@ -33,9 +33,15 @@ def read_registrations(directory: Path, console_url: str) -> tuple[Registration,
     return tuple(_read(file, console_url.rstrip("/")) for file in files)
 
 
-def new_secret(app_id: str, now: datetime) -> Secret:
-    """A client secret for an application: random, like Microsoft's 40 characters long."""
-    return Secret(str(uuid5(IDS, f"secret|{app_id}|{now}")), secrets.token_urlsafe(30), now + timedelta(days=_SECRET_DAYS))
+def new_secret(app_id: str, now: datetime, *, starts_in: float = 0.0, lives: float | None = None) -> Secret:
+    """A client secret for an application: random, like Microsoft's 40 characters long.
+
+    It is in force `starts_in` seconds from `now` on, for `lives` seconds (None: for half a year, as the portal proposes).
+    """
+    starts_at = now + timedelta(seconds=starts_in)
+    expires_at = starts_at + (timedelta(days=_SECRET_DAYS) if lives is None else timedelta(seconds=lives))
+    value = secrets.token_urlsafe(30)
+    return Secret(str(uuid5(IDS, f"secret|{app_id}|{value}")), value, expires_at, starts_at)
 
 
 def _read(file: Path, console_url: str) -> Registration:

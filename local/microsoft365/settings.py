@@ -32,6 +32,22 @@ class SimulationSettings:
     """A named uncertainty: whether a further admin consent takes away what is no longer registered."""
     user_consent: bool = True
     """Whether people may consent for themselves to what needs no administrator; many tenants switch it off."""
+    late_permissions_delay: float = 0.0
+    """Beyond `consent_delay`, until the second and every further application permission of one consent has spread."""
+    credential_delay: float = 0.0
+    """From a new secret or certificate until the token endpoint knows it."""
+    blocked_people_return: bool = False
+    """A named uncertainty: whether a Conditional Access refusal of a person is told to the client or stays on the page."""
+    ignore_amr_request: bool = False
+    """A named uncertainty: whether the `amr` that a `claims` parameter asks for leads to a second factor."""
+    partners_need_consent: bool = False
+    """A named uncertainty: whether a partner's people are refused (AADSTS90099) before the application has a consent."""
+    address_changed: bool = False
+    """Access tokens for CAE clients count as sent from another address than they were issued to."""
+    activity_delay: float = 0.0
+    """From the start of a subscription to activity data until its first content can be listed."""
+    activity_page_size: int = 50
+    """Pieces of content in one answer of the Management Activity API; Microsoft names no number."""
     omit_wids: bool = False
     """Leave `wids` out of id_tokens, as Microsoft may do when a token gets too long."""
     page_size: int = 0

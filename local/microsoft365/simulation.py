@@ -67,6 +67,8 @@ OPERATION = web.RequestKey("operation", str)
 TENANT_ID = web.RequestKey("tenant_id", str)
 APP_ID = web.RequestKey("app_id", str)
 """Whose request it is, for the recorder."""
+REFUSAL = web.RequestKey("refusal", int)
+"""The AADSTS number with which a fault has the identity platform refuse the request."""
 STALE_SECONDS = web.RequestKey("stale_seconds", float)
 """How old the tenant is that a reading request sees; absent: it sees the present."""
 SIMULATION: web.AppKey[Simulation] = web.AppKey("simulation", Simulation)

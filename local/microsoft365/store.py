@@ -28,6 +28,11 @@ def frozen_copy(tenant: Tenant) -> Tenant:
         exchange=deepcopy(tenant.exchange),
         journal=list(tenant.journal),
         names_used=dict(tenant.names_used),
+        delegated_administrators=dict(tenant.delegated_administrators),
+        conditional_access=dict(tenant.conditional_access),
+        approval_requests=list(tenant.approval_requests),
+        sessions_revoked_at=dict(tenant.sessions_revoked_at),
+        activity_subscriptions=dict(tenant.activity_subscriptions),
     )
 
 

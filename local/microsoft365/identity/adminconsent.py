@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from local.microsoft365.identity.admission import check_services
 from local.microsoft365.identity.authorize import redirect
+from local.microsoft365.identity.claims_request import ClaimsRequest
 from local.microsoft365.identity.client_authentication import find_registration
-from local.microsoft365.identity.consent import Consent, directory_roles, may_consent_for_all
-from local.microsoft365.identity.errors import IdentityError, new_trace
+from local.microsoft365.identity.consent import Consent, may_consent_for_all
+from local.microsoft365.identity.errors import IdentityError, new_trace, refuse_as_injected
 from local.microsoft365.identity.metadata import tenant_named
+from local.microsoft365.identity.people import SignedIn
 from local.microsoft365.identity.scopes import Asked, read_scope, registered
-from local.microsoft365.identity.signin import Browser, PageShown, SignedIn, Visit
+from local.microsoft365.identity.signin import Browser, PageShown, Visit
 from local.microsoft365.model import Registration, Tenant
 
 
@@ -44,12 +47,18 @@ class AdminConsentEndpoint:
         try:
             visit = await self._browser.visit(request)
             consent = self._consent_request(visit)
-            person = self._browser.signed_in(visit, consent.tenant, consent.registration)
+        except IdentityError as error:
+            return self._browser.refusal(request, error)
+        try:
+            refuse_as_injected(request)
+            person = self._browser.admitted(visit, consent.tenant, consent.registration, ClaimsRequest())
             values = self._decide(consent, person)
         except PageShown as shown:
             return shown.response
         except IdentityError as error:
-            return self._browser.refusal(request, error)
+            if error.kind.is_shown:
+                return self._browser.with_session(visit, self._browser.refusal(request, error))
+            values = self._failed(request, error)
         state = visit.parameter("state")
         values |= {"state": state} if state else {}
         return self._browser.with_session(visit, redirect(consent.redirect_uri, values))
@@ -80,10 +89,10 @@ class AdminConsentEndpoint:
 
     def _decide(self, consent: ConsentRequest, person: SignedIn) -> dict[str, str]:
         """The outcome as redirect parameters. Raises PageShown while there is none."""
-        roles = directory_roles(self._simulation, person.tenant, person.user.id)
-        if not may_consent_for_all(roles, consent.asked):
-            raise PageShown(self._need_approval(consent, person))
-        if consent.visit.step != "consent" or consent.visit.form.get("account") != person.user.id:
+        if not may_consent_for_all(person.roles(self._simulation), consent.asked):
+            raise PageShown(self._browser.need_approval(consent.visit, person, consent.registration))
+        check_services(person.tenant, consent.asked)
+        if consent.visit.step != "consent" or consent.visit.form.get("account") != person.account.user_id:
             raise PageShown(self._consent_page(consent, person))
         if consent.visit.form.get("decision") != "accept":
             return self._refused(consent.visit.request)
@@ -93,10 +102,13 @@ class AdminConsentEndpoint:
     def _refused(self, request: web.Request) -> dict[str, str]:
         if self._version == 1:
             return {"error": "permission_denied", "error_description": "The admin canceled the request"}
-        trace = new_trace(request, self._simulation.clock.now())
-        description = trace.described(IdentityError(65004).text, "\r\n")
         # True on a refusal too: documented so, and the trap of every client that looks here first.
-        return {"admin_consent": "True", "error": "consent_required", "error_description": description}
+        return {"admin_consent": "True", **self._failed(request, IdentityError(65004))}
+
+    def _failed(self, request: web.Request, error: IdentityError) -> dict[str, str]:
+        """A refusal as redirect parameters."""
+        trace = new_trace(request, self._simulation.clock.now())
+        return {"error": error.redirected_as, "error_description": trace.described(error.text, "\r\n")}
 
     def _granted(self, consent: ConsentRequest, person: SignedIn) -> dict[str, str]:
         outcome = {"admin_consent": "True", "tenant": person.tenant.id}
@@ -108,14 +120,9 @@ class AdminConsentEndpoint:
             "consent.html",
             application=consent.registration.display_name,
             permissions=[each.permission for each in consent.asked],
-            account=person.user,
+            account_id=person.account.user_id,
+            name=person.sign_in_name,
             organization=person.tenant.display_name,
             for_organization=True,
             may_choose_organization=False,
-        )
-
-    def _need_approval(self, consent: ConsentRequest, person: SignedIn) -> web.Response:
-        application = consent.registration.display_name
-        return self._browser.page(
-            consent.visit, "approval.html", application=application, account=person.user, code="AADSTS90094"
         )

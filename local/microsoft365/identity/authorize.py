@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from aiohttp import web
 from yarl import URL
 
+from local.microsoft365.identity.admission import check_services
+from local.microsoft365.identity.claims_request import ClaimsRequest, read_claims
 from local.microsoft365.identity.client_authentication import find_registration
-from local.microsoft365.identity.consent import Consent, directory_roles, may_consent_for_all, missing_scopes
-from local.microsoft365.identity.errors import IdentityError, new_trace
+from local.microsoft365.identity.consent import Consent, may_consent_for_all, missing_scopes
+from local.microsoft365.identity.errors import IdentityError, new_trace, refuse_as_injected
 from local.microsoft365.identity.metadata import tenant_named
+from local.microsoft365.identity.people import SignedIn
 from local.microsoft365.identity.scopes import Asked, Request, read_scope
-from local.microsoft365.identity.sessions import CODE_LIFETIME, Account, AuthorizationCode
-from local.microsoft365.identity.signin import Browser, PageShown, SignedIn, Visit
+from local.microsoft365.identity.sessions import CODE_LIFETIME, AuthorizationCode
+from local.microsoft365.identity.signin import Browser, PageShown, Visit
 from local.microsoft365.model import Registration, Tenant
 from local.microsoft365.pages import render
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_BLOCKED = 53003
 _RESPONSE_MODES = frozenset({"query", "form_post", "fragment", ""})
 
 
@@ -67,9 +71,17 @@ class AuthorizeEndpoint:
             answer = {"error": error.error, "error_description": error.description}
             answer |= {"error_subcode": error.subcode} if error.subcode else {}
         except IdentityError as error:
+            if self._is_shown(visit, error):
+                return self._browser.with_session(visit, self._browser.refusal(request, error))
             trace = new_trace(request, self._simulation.clock.now())
-            answer = {"error": error.kind.error, "error_description": trace.described(error.text, "\r\n")}
+            answer = {"error": error.redirected_as, "error_description": trace.described(error.text, "\r\n")}
         return self._send_back(authorization, answer)
+
+    def _is_shown(self, visit: Visit, error: IdentityError) -> bool:
+        """Whether the person stays on Microsoft's page; without a page (prompt=none) every refusal goes back."""
+        if visit.parameter("prompt") == "none":
+            return False
+        return error.kind.is_shown and not (error.code == _BLOCKED and self._simulation.settings.blocked_people_return)
 
     def _authorization(self, visit: Visit) -> Authorization:
         """Client and redirect, checked; a fault here is shown on our own page. Raises IdentityError."""
@@ -86,18 +98,20 @@ class AuthorizeEndpoint:
     def _go_on(self, authorization: Authorization) -> dict[str, str]:
         """The parameters of the redirect. Raises PageShown, RedirectedError or IdentityError."""
         visit, registration = authorization.visit, authorization.registration
+        refuse_as_injected(visit.request)
         asked = self._asked(authorization)
+        claims = read_claims(visit.parameter("claims"))
         prompt = visit.parameter("prompt")
         if visit.is_cancelled and visit.step != "consent":
             raise RedirectedError("access_denied", "AADSTS65004: User declined to consent to access the app.", "cancel")
         try:
-            person = self._browser.signed_in(visit, authorization.tenant, registration, prompt)
+            person = self._browser.admitted(visit, authorization.tenant, registration, claims, prompt)
         except PageShown:
             if prompt == "none":
                 raise IdentityError(50058) from None
             raise
         self._settle_consent(authorization, person, asked, prompt)
-        return {"code": self._issue_code(authorization, person), "session_state": _session_state(visit)}
+        return {"code": self._issue_code(authorization, person, claims), "session_state": _session_state(visit)}
 
     def _asked(self, authorization: Authorization) -> Request:
         visit = authorization.visit
@@ -125,12 +139,12 @@ class AuthorizeEndpoint:
             return
         if prompt == "none":
             raise IdentityError(65001, app_id=registration.app_id, app_name=registration.display_name)
-        roles = directory_roles(self._simulation, person.tenant, person.user.id)
-        administrator = may_consent_for_all(roles, wants)
+        administrator = may_consent_for_all(person.roles(self._simulation), wants)
         needs_administrator = any(each.permission.admin_consent for each in wants) or not self._simulation.settings.user_consent
         if needs_administrator and not administrator:
-            raise PageShown(self._need_approval(visit, person, registration))
-        if visit.step != "consent" or visit.form.get("account") != person.user.id:
+            raise PageShown(self._browser.need_approval(visit, person, registration))
+        check_services(person.tenant, wants)
+        if visit.step != "consent" or visit.form.get("account") != person.account.user_id:
             raise PageShown(self._consent_page(visit, person, registration, wants, administrator=administrator))
         if visit.form.get("decision") != "accept":
             raise RedirectedError("access_denied", "AADSTS65004: User declined to consent to access the app.", "cancel")
@@ -145,28 +159,27 @@ class AuthorizeEndpoint:
             "consent.html",
             application=registration.display_name,
             permissions=[each.permission for each in wants],
-            account=person.user,
+            account_id=person.account.user_id,
+            name=person.sign_in_name,
             organization=person.tenant.display_name,
             for_organization=False,
             may_choose_organization=administrator,
         )
 
-    def _need_approval(self, visit: Visit, person: SignedIn, registration: Registration) -> web.Response:
-        return self._browser.page(
-            visit, "approval.html", application=registration.display_name, account=person.user, code="AADSTS90094"
-        )
-
-    def _issue_code(self, authorization: Authorization, person: SignedIn) -> str:
+    def _issue_code(self, authorization: Authorization, person: SignedIn, claims: ClaimsRequest) -> str:
         visit = authorization.visit
         return self._browser.codes.issue(
             AuthorizationCode(
                 app_id=authorization.registration.app_id,
-                account=Account(person.tenant.id, person.user.id),
+                tenant_id=person.tenant.id,
+                account=person.account,
                 redirect_uri=authorization.redirect_uri,
                 scopes=tuple(visit.parameter("scope").split()),
                 code_challenge=visit.parameter("code_challenge") or None,
                 nonce=visit.parameter("nonce") or None,
                 expires_at=self._simulation.clock.now() + CODE_LIFETIME,
+                methods=self._browser.methods(visit, person),
+                contexts=claims.contexts,
             )
         )
 

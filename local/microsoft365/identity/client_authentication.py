@@ -11,6 +11,7 @@ import hmac
 import re
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -35,6 +36,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UNJUDGED = Options(verify_exp=False, verify_nbf=False, verify_iat=False, verify_aud=False)
 _UNBELIEVED = Options(verify_signature=False, verify_exp=False, verify_nbf=False, verify_iat=False, verify_aud=False)
 _CLOCK_TOLERANCE = 300
+_EXPIRED = "The key used is expired."
 _NOT_FOUND = "The key was not found."
 _BAD_SIGNATURE = "The key used is not the one that signed."
 
@@ -70,8 +72,18 @@ def authenticate(simulation: Simulation, registration: Registration, tenant_segm
         return BY_ASSERTION
     if "client_secret" not in form:
         raise IdentityError(7000218)
-    _check_secret(registration, form["client_secret"], simulation.clock.now())
+    _check_secret(known_credentials(registration, simulation.clock.now()), form["client_secret"], simulation.clock.now())
     return BY_SECRET
+
+
+def known_credentials(registration: Registration, now: datetime) -> Registration:
+    """The registration with the secrets and certificates that the token endpoint knows by now."""
+    unknown = {name for name, known_at in registration.known_at if known_at > now}
+    return replace(
+        registration,
+        secrets=tuple(each for each in registration.secrets if each.key_id not in unknown and (each.starts_at or now) <= now),
+        certificates=tuple(each for each in registration.certificates if each not in unknown),
+    )
 
 
 def _check_secret(registration: Registration, value: str, now: datetime) -> None:
@@ -98,7 +110,8 @@ def _check_assertion(simulation: Simulation, registration: Registration, segment
 def _check_certificate_assertion(
     simulation: Simulation, registration: Registration, segment: str, assertion: str, header: Mapping[str, Any]
 ) -> None:
-    key = _certificate_key(registration, header)
+    now = simulation.clock.now()
+    key = _certificate_key(known_credentials(registration, now), header, now)
     claims = _verified(assertion, key, ["PS256", "RS256"])
     if claims.get("sub") != registration.app_id:
         raise IdentityError(700027, reason="The subject is not the application.")
@@ -110,8 +123,8 @@ def _check_certificate_assertion(
         raise IdentityError(700023)
 
 
-def _certificate_key(registration: Registration, header: Mapping[str, Any]) -> CertificatePublicKeyTypes:
-    """The key of the registered certificate that the header names by its SHA-256 or SHA-1 thumbprint."""
+def _certificate_key(registration: Registration, header: Mapping[str, Any], now: datetime) -> CertificatePublicKeyTypes:
+    """The key of the registered certificate that the header names by its SHA-256 or SHA-1 thumbprint, if it is in force."""
     # MSAL for Python leaves the padding on, against RFC 7515; Microsoft takes it.
     named = {header.get(name, "").rstrip("=") for name in ("x5t#S256", "x5t")}
     for pem in registration.certificates:
@@ -119,6 +132,8 @@ def _certificate_key(registration: Registration, header: Mapping[str, Any]) -> C
         sha256 = base64url(certificate.fingerprint(hashes.SHA256()))
         sha1 = base64url(certificate.fingerprint(hashes.SHA1()))  # noqa: S303 - the header x5t is SHA-1 by definition
         if {sha256, sha1} & named:
+            if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+                raise IdentityError(700027, reason=_EXPIRED)
             return certificate.public_key()
     raise IdentityError(700027, reason=_NOT_FOUND)
 

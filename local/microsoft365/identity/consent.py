@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from local.microsoft365.catalogue import GRAPH, Resource
 from local.microsoft365.identity.scopes import Asked
@@ -77,6 +77,7 @@ class Consent:
         self._registration = registration
         self._now = simulation.clock.now()
         self._visible_at = self._now + timedelta(seconds=simulation.settings.consent_delay)
+        self._later = self._visible_at + timedelta(seconds=simulation.settings.late_permissions_delay)
         self._revokes = simulation.settings.reconsent_revokes
         self._simulation = simulation
 
@@ -87,8 +88,8 @@ class Consent:
         scopes = [each for each in asked if each.permission.kind == "Scope"]
         if self._revokes and user_id is None:
             self._revoke(client, asked)
-        for each in roles:
-            self._assign(client, each)
+        for position, each in enumerate(roles):
+            self._assign(client, each, self._visible_at if position == 0 else self._later)
         for resource in {each.resource.app_id: each.resource for each in scopes}.values():
             self._delegate(client, resource, [each.permission.value for each in scopes if each.resource == resource], user_id)
         self._simulation.store.changed(self._tenant)
@@ -115,7 +116,7 @@ class Consent:
             if each.app_role_id not in wanted:
                 del assignments[each.id]
 
-    def _assign(self, client: ServicePrincipal, asked: Asked) -> None:
+    def _assign(self, client: ServicePrincipal, asked: Asked, visible_at: datetime) -> None:
         resource = self._tenant.service_principal_of(asked.resource.app_id)
         if resource is None or self._is_assigned(client, resource, asked):
             return
@@ -127,7 +128,7 @@ class Consent:
             resource_id=resource.id,
             resource_display_name=resource.display_name,
             created_at=self._now,
-            visible_at=self._visible_at,
+            visible_at=visible_at,
         )
         self._tenant.app_role_assignments[assignment.id] = assignment
 

@@ -7,6 +7,7 @@ marked uncertain in PARITY.md.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
+
+from local.microsoft365.simulation import REFUSAL
 
 NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache", "Expires": "-1"}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -28,6 +31,11 @@ class Kind:
     text: str
     has_uri: bool = True
     """Whether the token endpoint's body carries `error_uri`: captured answers differ by code."""
+    redirect_error: str = ""
+    """The OAuth error in a redirect, where it is another one than at the token endpoint."""
+    is_shown: bool = False
+    """Whether a person stays on Microsoft's page with it, instead of being sent back to the client."""
+    suberror: str = ""
 
 
 KINDS: dict[int, Kind] = {
@@ -44,13 +52,56 @@ KINDS: dict[int, Kind] = {
         "User account '{account}' from identity provider 'https://sts.windows.net/{home}/' does not exist in tenant '{tenant}'"
         " and cannot access the application '{app_id}'({app_name}) in that tenant. The account needs to be added as an"
         " external user in the tenant first. Sign out and sign in again with a different Azure Active Directory user account.",
+        is_shown=True,
     ),
-    50057: Kind("invalid_grant", 400, "The user account is disabled."),
+    50057: Kind("invalid_grant", 400, "The user account is disabled.", is_shown=True),
     50058: Kind("login_required", 400, "Session information is not sufficient for single-sign-on."),
     50059: Kind(
         "invalid_request",
         400,
         "No tenant-identifying information found in either the request or implied by any provided credentials.",
+    ),
+    50076: Kind(
+        "invalid_grant",
+        400,
+        "Due to a configuration change made by your administrator, or because you moved to a new location, you must use"
+        " multi-factor authentication to access '{resource}'.",
+        redirect_error="interaction_required",
+        suberror="basic_action",
+    ),
+    50079: Kind(
+        "invalid_grant",
+        400,
+        "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in"
+        " multi-factor authentication to access '{resource}'.",
+        redirect_error="interaction_required",
+        suberror="basic_action",
+    ),
+    50105: Kind(
+        "invalid_grant",
+        400,
+        "Your administrator has configured the application {app_name} ('{app_id}') to block users unless they are specifically"
+        " granted ('assigned') access to the application. The signed in user '{account}' is blocked because they are not a direct"
+        " member of a group with access, nor had access directly assigned by an administrator. Please contact your administrator"
+        " to assign access to this application.",
+        redirect_error="access_denied",
+        is_shown=True,
+    ),
+    50177: Kind(
+        "invalid_request",
+        400,
+        "User account '{account}' from identity provider '{home}' does not exist in tenant '{tenant}' and cannot access the"
+        " application '{app_id}'({app_name}) in that tenant. The account needs to be added as an external user in the tenant"
+        " first. Sign out and sign in again with a different Azure Active Directory user account.",
+        is_shown=True,
+    ),
+    53003: Kind(
+        "invalid_grant",
+        400,
+        "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
+        redirect_error="interaction_required",
+        is_shown=True,
+        suberror="message_only",
     ),
     54005: Kind(
         "invalid_grant",
@@ -58,10 +109,12 @@ KINDS: dict[int, Kind] = {
         "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.",
     ),
     65001: Kind(
-        "consent_required",
+        "invalid_grant",
         400,
         "The user or administrator has not consented to use the application with ID '{app_id}' named '{app_name}'. Send an"
         " interactive authorization request for this user and resource.",
+        redirect_error="consent_required",
+        suberror="consent_required",
     ),
     65004: Kind("consent_required", 400, "The resource owner or authorization server denied the request."),
     70000: Kind("invalid_grant", 400, "Provided grant is invalid or malformed."),
@@ -93,6 +146,40 @@ KINDS: dict[int, Kind] = {
         "The required field '{field}' is missing from the credential. Ensure that you have all the"
         " necessary parameters for the login request.",
     ),
+    90038: Kind(
+        "invalid_request", 400, "Tenant '{tenant}' request is being redirected to the National Cloud '{cloud}'.", is_shown=True
+    ),
+    90072: Kind(
+        "invalid_grant",
+        400,
+        "User account '{account}' from identity provider '{home}' does not exist in tenant '{tenant}' and cannot access the"
+        " application '{app_id}'({app_name}) in that tenant. The account needs to be added as an external user in the tenant"
+        " first. Sign out and sign in again with a different Azure Active Directory user account.",
+        is_shown=True,
+    ),
+    90094: Kind(
+        "access_denied",
+        400,
+        "{app_name} needs permission to access resources in your organization that only an admin can grant. Please ask an admin"
+        " to grant permission to this app before you can use it.",
+        is_shown=True,
+    ),
+    90095: Kind(
+        "access_denied",
+        400,
+        "{app_name} needs permission to access resources in your organization that only an admin can grant. Request approval"
+        " from your admin.",
+        is_shown=True,
+    ),
+    90100: Kind("invalid_request", 400, "The '{field}' parameter is empty or not valid."),
+    90099: Kind(
+        "invalid_request",
+        400,
+        "The application '{app_id}' ({app_name}) has not been authorized in the tenant '{tenant}'. Applications must be"
+        " authorized to access the customer tenant before partner delegated administrators can use them. Provide pre-consent or"
+        " execute the appropriate Partner Center API to authorize the application.",
+        is_shown=True,
+    ),
     165000: Kind(
         "invalid_request",
         400,
@@ -100,6 +187,7 @@ KINDS: dict[int, Kind] = {
         " fields; headers) between different requests or user sessions; always maintain the ALL of the supplied values across a"
         " complete single user flow.",
     ),
+    500021: Kind("access_denied", 400, "Access to '{tenant}' tenant is denied.", is_shown=True),
     500011: Kind(
         "invalid_resource",
         400,
@@ -117,6 +205,28 @@ KINDS: dict[int, Kind] = {
         "invalid_grant", 400, "The Code_Verifier does not match the code_challenge supplied in the authorization request."
     ),
     501491: Kind("invalid_request", 400, "Invalid size of Code_Challenge parameter."),
+    650051: Kind("invalid_client", 400, "The service principal name is already present for the tenant {tenant}."),
+    650052: Kind(
+        "invalid_client",
+        400,
+        "The app is trying to access a service '{resource}'({resource_name}) that your organization '{tenant}' lacks a service"
+        " principal for. Contact your IT Admin to review the configuration of your service subscriptions or consent to the"
+        " application in order to create the required service principal.",
+    ),
+    650056: Kind(
+        "invalid_client",
+        400,
+        "Misconfigured application. This could be due to one of the following: the client has not listed any permissions for"
+        " '{resource}' in the requested permissions in the client's application registration. Or, the admin has not consented in"
+        " the tenant. Or, check the application identifier in the request to ensure it matches the configured client application"
+        " identifier.",
+    ),
+    650057: Kind(
+        "invalid_resource",
+        400,
+        "Invalid resource. The client has requested access to a resource which is not listed in the requested permissions in the"
+        " client's application registration. Client app ID: {app_id}({app_name}).",
+    ),
     650053: Kind(
         "invalid_client",
         400,
@@ -160,6 +270,19 @@ KINDS: dict[int, Kind] = {
         400,
         "Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain.",
     ),
+    7002131: Kind(
+        "invalid_client",
+        401,
+        "No matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity"
+        " credential Subject, Audience and Issuer against the presented assertion.",
+    ),
+    5000224: Kind(
+        "invalid_grant",
+        400,
+        "We are sorry, this resource is not available. If you are seeing this message by mistake, please contact Microsoft"
+        " support.",
+        is_shown=True,
+    ),
     7000112: Kind("unauthorized_client", 400, "Application '{app_id}'({app_name}) is disabled."),
     7000215: Kind(
         "invalid_client",
@@ -187,6 +310,11 @@ KINDS: dict[int, Kind] = {
 }
 """Every refusal of the simulation by its AADSTS number."""
 
+ONLY_BY_FAULT = frozenset({50079, 50177, 90072, 90094, 90095, 650051, 650056, 650057, 7002131})
+"""Numbers that no state of a tenant leads to here: a test gets them by a fault with `aadsts`. 90094 and 90095 are also what
+the two approval pages say."""
+_UNKNOWN_FACTS = {name: "(injected)" for kind in KINDS.values() for name in re.findall(r"\{(\w+)\}", kind.text)}
+
 
 class IdentityError(Exception):
     """Raised when the identity platform refuses: `code` is the AADSTS number, facts fill its text."""
@@ -194,8 +322,36 @@ class IdentityError(Exception):
     def __init__(self, code: int, **facts: str) -> None:
         self.code = code
         self.kind = KINDS[code]
+        self.policies: tuple[str, ...] = ()
         self.text = f"AADSTS{code}: {self.kind.text.format(**facts)}"
         super().__init__(self.text)
+
+    def because_of(self, policies: tuple[str, ...]) -> IdentityError:
+        """This refusal, with the Conditional Access policies that make it: a client is told their ids as a claims challenge."""
+        self.policies = policies
+        return self
+
+    @property
+    def redirected_as(self) -> str:
+        """The OAuth error in a redirect."""
+        return self.kind.redirect_error or self.kind.error
+
+    @property
+    def claims(self) -> str:
+        """The claims challenge in a token endpoint's refusal, JSON; empty where there is none."""
+        demand = {"access_token": {"capolids": {"essential": True, "values": list(self.policies)}}}
+        return json.dumps(demand, separators=(",", ":")) if self.policies else ""
+
+
+def refuse_as_injected(request: web.Request) -> None:
+    """Raise the IdentityError that a fault has put on this request, if one has; facts that it can't know are `(injected)`."""
+    code = request.get(REFUSAL)
+    if code is not None:
+        raise IdentityError(code, **_UNKNOWN_FACTS).because_of((_INJECTED_POLICY,) if code in _BY_POLICY else ())
+
+
+_INJECTED_POLICY = "b3c2f0de-5a37-4c1c-9f57-0c4f6f0f0001"
+_BY_POLICY = frozenset({50076, 50079, 53003})
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +384,12 @@ def error_body(error: IdentityError, trace: Trace, url: str) -> dict[str, Any]:
         "trace_id": trace.trace_id,
         "correlation_id": trace.correlation_id,
     }
-    return {**body, "error_uri": f"{url}/error?code={error.code}"} if error.kind.has_uri else body
+    more = {
+        "error_uri": f"{url}/error?code={error.code}" if error.kind.has_uri else "",
+        "suberror": error.kind.suberror,
+        "claims": error.claims,
+    }
+    return {**body, **{name: value for name, value in more.items() if value}}
 
 
 def endpoint_headers(request: web.Request, trace: Trace) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
@@ -81,6 +82,13 @@ def signing_certificate(keys: SigningKeys) -> x509.Certificate:
     return builder.not_valid_after(datetime(2044, 1, 1, tzinfo=UTC)).sign(keys.private, hashes.SHA256())
 
 
+@lru_cache(maxsize=4)
+def certificate_thumbprint(keys: SigningKeys) -> str:
+    """The SHA-1 thumbprint of the signing key's certificate (`x5t`, RFC 7517 section 4.8)."""
+    encoded = signing_certificate(keys).public_bytes(serialization.Encoding.DER)
+    return base64url(hashlib.sha1(encoded, usedforsecurity=False).digest())
+
+
 def json_web_keys(keys: SigningKeys, issuer_name: str) -> dict[str, Any]:
     """The published signing key (RFC 7517), with the members that Microsoft adds."""
     certificate = signing_certificate(keys).public_bytes(serialization.Encoding.DER)
@@ -91,7 +99,7 @@ def json_web_keys(keys: SigningKeys, issuer_name: str) -> dict[str, Any]:
                 "kty": "RSA",
                 "use": "sig",
                 "kid": keys.key_id,
-                "x5t": base64url(hashlib.sha1(certificate, usedforsecurity=False).digest()),
+                "x5t": certificate_thumbprint(keys),
                 "n": modulus,
                 "e": exponent,
                 "x5c": [_base64(certificate)],

@@ -20,6 +20,7 @@ class Account:
     """A signed-in account."""
 
     tenant_id: str
+    """The home tenant's id."""
     user_id: str
 
 
@@ -29,6 +30,7 @@ class Sessions:
 
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _accounts: dict[str, list[Account]] = field(default_factory=dict)
+    _second_factors: set[tuple[str, Account]] = field(default_factory=set)
 
     def start(self) -> str:
         """A new session id, for a cookie."""
@@ -43,16 +45,27 @@ class Sessions:
         return tuple(self._accounts.get(session_id, ()))
 
     def sign_in(self, session_id: str, account: Account) -> None:
-        """Remember an account; a second sign-in of it counts as the latest."""
+        """Remember an account; a second sign-in of it counts as the latest, and has proved the password only."""
+        self._second_factors.discard((session_id, account))
         others = [each for each in self._accounts.get(session_id, ()) if each != account]
         self._accounts[session_id] = [*others, account]
 
+    def prove_second_factor(self, session_id: str, account: Account) -> None:
+        """Remember that an account of this session has passed multi-factor authentication."""
+        self._second_factors.add((session_id, account))
+
+    def methods(self, session_id: str, account: Account) -> tuple[str, ...]:
+        """How an account of this session has proved itself, as the claim `amr` names it."""
+        return ("pwd", "mfa") if (session_id, account) in self._second_factors else ("pwd",)
+
     def sign_out(self, session_id: str) -> None:
         """Forget all accounts of a session."""
+        self._second_factors = {each for each in self._second_factors if each[0] != session_id}
         self._accounts.pop(session_id, None)
 
     def clear(self) -> None:
         """Forget everybody."""
+        self._second_factors.clear()
         self._accounts.clear()
 
 
@@ -61,6 +74,8 @@ class AuthorizationCode:
     """What a code stands for."""
 
     app_id: str
+    tenant_id: str
+    """The tenant that tokens will be of."""
     account: Account
     redirect_uri: str
     scopes: tuple[str, ...]
@@ -68,6 +83,10 @@ class AuthorizationCode:
     code_challenge: str | None
     nonce: str | None
     expires_at: datetime
+    methods: tuple[str, ...] = ("pwd",)
+    """How the person has proved to be who she is (`amr`)."""
+    contexts: tuple[str, ...] = ()
+    """Authentication contexts that were asked for and met (`acrs`)."""
     redeemed: bool = False
 
 

@@ -13,9 +13,12 @@ from typing import Any
 
 from aiohttp import web
 
+from local.microsoft365.identity.admission import check_client, check_person, check_tenant, policies
+from local.microsoft365.identity.claims_request import ClaimsRequest
 from local.microsoft365.identity.errors import NO_STORE, IdentityError, new_trace
+from local.microsoft365.identity.people import SignedIn, enter, home_of
 from local.microsoft365.identity.sessions import COOKIE, Account, Codes, Sessions
-from local.microsoft365.model import Registration, Tenant
+from local.microsoft365.model import ApprovalRequest, GrantControl, Registration, Tenant
 from local.microsoft365.pages import render
 from local.microsoft365.population import User
 from local.microsoft365.simulation import Simulation
@@ -35,21 +38,13 @@ class Visit:
 
     @property
     def step(self) -> str:
-        """Which form was posted: signin, account, consent; empty when none was."""
+        """Which form was posted: signin, account, mfa, approval, consent; empty when none was."""
         return self.form.get("step", "")
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the form's cancel button was pressed."""
         return self.form.get("decision") == "cancel"
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """Somebody who is at the browser."""
-
-    tenant: Tenant
-    user: User
 
 
 class PageShown(Exception):  # noqa: N818 - not an error: the visit ends with a page
@@ -105,13 +100,76 @@ class Browser:
         account = self._posted_account(visit, registration) or self._known_account(visit, tenant, prompt)
         if account is None:
             raise PageShown(self._ask(visit, registration, prompt))
-        home = self.simulation.store.tenant(account.tenant_id)
-        user = home.users.get(account.user_id)
-        if user is None:
+        found = home_of(self.simulation.store, account)
+        if found is None:
             raise PageShown(self._sign_in_page(visit, registration, "We couldn't find an account with that username."))
-        if tenant is not None and home.id != tenant.id:
-            raise PageShown(self._foreign(visit, tenant, home, user, registration))
-        return SignedIn(home, user)
+        person = enter(self.simulation.store, tenant, account)
+        if person is None:
+            raise PageShown(self._foreign(visit, tenant or found[0], *found, registration))
+        return person
+
+    def admitted(
+        self, visit: Visit, tenant: Tenant | None, registration: Registration, asked: ClaimsRequest, prompt: str = ""
+    ) -> SignedIn:
+        """Who goes on, once the tenant's own demands are met too. Raises PageShown or IdentityError."""
+        if tenant is not None:
+            check_tenant(tenant, visit.request)
+        person = self.signed_in(visit, tenant, registration, prompt)
+        check_tenant(person.tenant, visit.request)
+        self._check_partner(person, registration)
+        check_client(person.tenant, registration)
+        check_person(person, registration)
+        self._demand_second_factor(visit, person, registration, asked, prompt)
+        return person
+
+    def methods(self, visit: Visit, person: SignedIn) -> tuple[str, ...]:
+        """How the person has proved to be who she is, as the claim `amr` says it."""
+        return self.sessions.methods(visit.session_id, person.account)
+
+    def need_approval(self, visit: Visit, person: SignedIn, registration: Registration) -> web.Response:
+        """The page for whoever may not consent: a dead end, or a request to the administrators where the tenant takes those."""
+        shown: dict[str, Any] = {"application": registration.display_name, "name": person.sign_in_name}
+        if not person.tenant.takes_approval_requests:
+            return self.page(visit, "approval.html", **shown)
+        shown |= {"account_id": person.account.user_id, "fault": ""}
+        if visit.step != "approval" or visit.form.get("account") != person.account.user_id:
+            return self.page(visit, "approval_request.html", **shown)
+        justification = visit.form.get("justification", "").strip()
+        if not justification:
+            return self.page(visit, "approval_request.html", **{**shown, "fault": "Please enter a justification."})
+        self._send_to_administrators(person, registration, justification)
+        return self.page(visit, "approval_sent.html", **shown)
+
+    def _send_to_administrators(self, person: SignedIn, registration: Registration, justification: str) -> None:
+        now = self.simulation.clock.now()
+        person.tenant.approval_requests.append(ApprovalRequest(registration.app_id, person.user.id, justification, now))
+        self.simulation.store.changed(person.tenant)
+
+    def _check_partner(self, person: SignedIn, registration: Registration) -> None:
+        """Raise IdentityError 90099 where a partner's people need the application to be consented to before."""
+        asks = self.simulation.settings.partners_need_consent and person.is_partner
+        if asks and person.tenant.service_principal_of(registration.app_id) is None:
+            facts = {"app_id": registration.app_id, "app_name": registration.display_name}
+            raise IdentityError(90099, tenant=person.tenant.display_name, **facts)
+
+    def _demand_second_factor(
+        self, visit: Visit, person: SignedIn, registration: Registration, asked: ClaimsRequest, prompt: str
+    ) -> None:
+        """Return when none is asked for, or it was shown. Raises PageShown, or IdentityError 50076 for prompt=none."""
+        demanding = policies(person, registration, GrantControl.MFA)
+        wanted = "mfa" in asked.methods and not self.simulation.settings.ignore_amr_request
+        if not demanding and not wanted and not asked.contexts:
+            return
+        approved = visit.step == "mfa" and visit.form.get("decision") == "accept"
+        if approved and visit.form.get("account") == person.account.user_id:
+            self.sessions.prove_second_factor(visit.session_id, person.account)
+        if "mfa" in self.methods(visit, person):
+            return
+        if prompt == "none":
+            raise IdentityError(50076, resource=registration.app_id).because_of(demanding)
+        name, account_id = person.sign_in_name, person.account.user_id
+        page = self.page(visit, "mfa.html", application=registration.display_name, name=name, account_id=account_id)
+        raise PageShown(page)
 
     def _posted_account(self, visit: Visit, registration: Registration) -> Account | None:
         if visit.step == "signin":
@@ -144,7 +202,8 @@ class Browser:
         if hint:
             accounts = tuple(each for each in accounts if self._user(each).user_principal_name.lower() == hint)
         elif tenant is not None:
-            accounts = tuple(each for each in accounts if each.tenant_id == tenant.id) or accounts
+            own = tuple(each for each in accounts if each.tenant_id == tenant.id)
+            accounts = own or tuple(each for each in accounts if enter(self.simulation.store, tenant, each)) or accounts
         asks = prompt in {"login", "select_account"}
         return accounts[0] if len(accounts) == 1 and not asks else None
 

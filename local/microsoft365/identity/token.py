@@ -14,15 +14,18 @@ from typing import Any
 from aiohttp import web
 
 from local.microsoft365.catalogue import Resource
+from local.microsoft365.identity.admission import check_application, check_client, check_person, check_tenant, policies
+from local.microsoft365.identity.claims_request import ClaimsRequest, read_claims
 from local.microsoft365.identity.client_authentication import authenticate, find_registration, with_basic_credentials
-from local.microsoft365.identity.consent import granted_scopes
-from local.microsoft365.identity.errors import IdentityError, endpoint_headers, error_response, new_trace
-from local.microsoft365.identity.issue import LIFETIME, Issuer
+from local.microsoft365.identity.consent import granted_scopes, missing_scopes
+from local.microsoft365.identity.errors import IdentityError, endpoint_headers, error_response, new_trace, refuse_as_injected
+from local.microsoft365.identity.issue import Issuer, lifetime
 from local.microsoft365.identity.metadata import tenant_named
+from local.microsoft365.identity.people import SignedIn, enter
 from local.microsoft365.identity.scopes import OPENID_SCOPES, Request, read_scope, resource_of
 from local.microsoft365.identity.sessions import AuthorizationCode, Codes
 from local.microsoft365.keys import base64url
-from local.microsoft365.model import Registration, ServicePrincipal, Tenant
+from local.microsoft365.model import GrantControl, Registration, ServicePrincipal, Tenant
 from local.microsoft365.simulation import APP_ID, Simulation
 
 
@@ -37,6 +40,7 @@ class TokenRequest:
     """None at `organizations` and `common`."""
     registration: Registration
     authentication: str
+    asked: ClaimsRequest
 
     def field(self, name: str) -> str:
         """A required field. Raises IdentityError 900144."""
@@ -58,14 +62,18 @@ class TokenEndpoint:
         try:
             form = with_basic_credentials(_texts(await request.post()), request.headers.get("Authorization", ""))
             request[APP_ID] = form.get("client_id", "")
-            body = self._answer(request.match_info["tenant"], form)
+            refuse_as_injected(request)
+            body = self._answer(request, form)
         except IdentityError as error:
             return error_response(request, error, now, self._simulation.url)
         return web.json_response(body, headers=endpoint_headers(request, new_trace(request, now)))
 
-    def _answer(self, segment: str, form: Mapping[str, str]) -> dict[str, Any]:
+    def _answer(self, request: web.Request, form: Mapping[str, str]) -> dict[str, Any]:
         grants = {"client_credentials": self._client_credentials, "authorization_code": self._authorization_code}
+        segment = request.match_info["tenant"]
         tenant = tenant_named(self._simulation, segment)
+        if tenant is not None:
+            check_tenant(tenant, request)
         for name in ("grant_type", "client_id"):
             if not form.get(name):
                 raise IdentityError(900144, field=name)
@@ -73,53 +81,67 @@ class TokenEndpoint:
             raise IdentityError(70003, grant_type=form["grant_type"])
         registration = find_registration(self._simulation, form["client_id"], tenant.display_name if tenant else segment)
         authentication = authenticate(self._simulation, registration, segment, form)
-        return grants[form["grant_type"]](TokenRequest(form, segment, tenant, registration, authentication))
+        asked = read_claims(form.get("claims", ""))
+        return grants[form["grant_type"]](TokenRequest(form, segment, tenant, registration, authentication, asked))
 
     def _client_credentials(self, request: TokenRequest) -> dict[str, Any]:
         if request.tenant is None:
             raise IdentityError(50059)
-        resource = _default_resource(request.form.get("scope", ""), request.tenant)
-        client = self._client(request.tenant, request.registration)
-        issuer = Issuer(self._simulation, request.tenant, request.registration)
-        return {
-            "token_type": "Bearer",
-            "expires_in": LIFETIME,
-            "ext_expires_in": LIFETIME,
-            "access_token": issuer.app_only(client, resource, request.authentication),
-        }
+        issuer = Issuer(self._simulation, request.tenant, request.registration, request.authentication, request.asked)
+        scope = request.form.get("scope", "")
+        if _is_own_api(scope, request.registration):
+            token = issuer.own_api(self._client(request.tenant, request.registration))
+        else:
+            resource = _default_resource(scope, request.tenant)
+            token = issuer.app_only(self._client(request.tenant, request.registration), resource)
+        seconds = lifetime(request.asked)
+        return {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
 
     def _client(self, tenant: Tenant, registration: Registration) -> ServicePrincipal:
         client = tenant.service_principal_of(registration.app_id)
         if client is None or client.visible_at > self._simulation.clock.now():
             raise IdentityError(7000229, app_id=registration.app_id, tenant=tenant.id)
-        if not client.account_enabled:
-            raise IdentityError(7000112, app_id=registration.app_id, app_name=registration.display_name)
+        check_client(tenant, registration)
+        check_application(tenant, registration)
         return client
 
     def _authorization_code(self, request: TokenRequest) -> dict[str, Any]:
         value = request.field("code")
         code = self._valid_code(request, value)
         self._codes.redeem(value)
-        tenant = self._simulation.store.tenant(code.account.tenant_id)
-        user = tenant.users.get(code.account.user_id)
-        client = tenant.service_principal_of(request.registration.app_id)
-        if user is None or client is None or not user.account_enabled:
+        tenant = self._simulation.store.tenant(code.tenant_id)
+        person = enter(self._simulation.store, tenant, code.account)
+        if person is None or not person.user.account_enabled:
             raise IdentityError(70000)
         asked = read_scope(request.form.get("scope") or " ".join(code.scopes), request.registration)
         resource = asked.token_resource
-        granted = granted_scopes(tenant, client, resource, user.id)
-        scope = _granted_scope(asked, resource, granted)
-        issuer = Issuer(self._simulation, tenant, request.registration)
+        client = self._let_in(request, person, code, asked)
+        scope = _granted_scope(asked, resource, granted_scopes(tenant, client, resource, person.user.id))
+        issuer = Issuer(self._simulation, tenant, request.registration, request.authentication, request.asked)
+        seconds = lifetime(request.asked)
         answer: dict[str, Any] = {
             "token_type": "Bearer",
             "scope": scope,
-            "expires_in": LIFETIME,
-            "ext_expires_in": LIFETIME,
-            "access_token": issuer.delegated(user, resource, scope, request.authentication),
+            "expires_in": seconds,
+            "ext_expires_in": seconds,
+            "access_token": issuer.delegated(person, resource, scope, code),
         }
         if "openid" in code.scopes:
-            answer["id_token"] = issuer.identity(user, code.nonce, profile="profile" in code.scopes)
+            answer["id_token"] = issuer.identity(person, code.nonce, profile="profile" in code.scopes)
         return answer
+
+    def _let_in(self, request: TokenRequest, person: SignedIn, code: AuthorizationCode, asked: Request) -> ServicePrincipal:
+        """The client's service principal, once all that was asked at sign-in still holds. Raises IdentityError."""
+        registration = request.registration
+        client = person.tenant.service_principal_of(registration.app_id)
+        if client is None or missing_scopes(person.tenant, registration, person.user.id, asked.of_kind("Scope")):
+            raise IdentityError(65001, app_id=registration.app_id, app_name=registration.display_name)
+        check_client(person.tenant, registration)
+        check_person(person, registration)
+        demanding = policies(person, registration, GrantControl.MFA)
+        if demanding and "mfa" not in code.methods:
+            raise IdentityError(50076, resource=asked.token_resource.app_id).because_of(demanding)
+        return client
 
     def _valid_code(self, request: TokenRequest, value: str) -> AuthorizationCode:
         """The code, when this request may redeem it. Raises IdentityError with the first rule that is broken."""
@@ -130,7 +152,7 @@ class TokenEndpoint:
             raise IdentityError(54005)
         if code.expires_at <= self._simulation.clock.now():
             raise IdentityError(70008)
-        if request.tenant is not None and request.tenant.id != code.account.tenant_id:
+        if request.tenant is not None and request.tenant.id != code.tenant_id:
             raise IdentityError(700005)
         redirect_uri = request.field("redirect_uri")
         if redirect_uri != code.redirect_uri:
@@ -155,6 +177,11 @@ def _default_resource(scope: str, tenant: Tenant) -> Resource:
         return resource_of(scope)
     except IdentityError as error:
         raise IdentityError(500011, resource=identifier, tenant=tenant.id) from error
+
+
+def _is_own_api(scope: str, registration: Registration) -> bool:
+    """Whether an application asks for a token to itself: by its id, or by the identifier URI that the portal proposes."""
+    return scope in {f"{registration.app_id}/.default", f"api://{registration.app_id}/.default"}
 
 
 def _granted_scope(asked: Request, resource: Resource, granted: frozenset[str]) -> str:
