@@ -1,6 +1,7 @@
 """Write the app registrations of ``infra/applications`` from the catalogue of permissions.
 
-``python tools/registrations.py`` writes them; ``--check`` changes nothing and fails when a file differs. Each file is the body
+``python tools/registrations.py`` writes them; ``--check`` changes nothing and fails when a file differs; ``--role-watch`` has the
+directory application list its optional permission too, for an installation that sets GRANTLINE_ROLE_WATCH. Each file is the body
 of a Microsoft Graph ``application`` (learn.microsoft.com/graph/api/resources/application) for the operator's own tenant, where
 Microsoft gives it its client id. The redirect addresses carry the host ``console.invalid`` (RFC 2606) in place of the console's.
 """
@@ -25,6 +26,7 @@ TITLES: Mapping[Application, str] = {
     Application.DIRECTORY: "Grantline Directory",
     Application.ROLE_HELPER: "Grantline Role Helper",
     Application.ACTIVITY: "Grantline Activity",
+    Application.ROLE_ASSIGNER: "Grantline Role Assigner",
 }
 
 CONSOLE_ROLES: Mapping[Role, tuple[str, str]] = {
@@ -38,12 +40,12 @@ CONSOLE_ROLES: Mapping[Role, tuple[str, str]] = {
 """The ids and descriptions of the console's roles. The ids never change: assignments name them."""
 
 
-def body(application: Application, mailbox_permission: str) -> dict[str, Any]:
+def body(application: Application, mailbox_permission: str, *, role_watch: bool = False) -> dict[str, Any]:
     """Return the registration of one application as Microsoft Graph's ``application`` resource.
 
     ``groupMembershipClaims`` DirectoryRole makes the id_token of a sign-in carry the person's directory roles (``wids``).
     """
-    entries = registered(application, mailbox_permission)
+    entries = registered(application, mailbox_permission, role_watch=role_watch)
     return {
         "displayName": TITLES[application],
         "signInAudience": "AzureADMultipleOrgs",
@@ -90,10 +92,11 @@ def _access(entry: Permission) -> dict[str, str]:
     return {"id": entry.permission_id, "type": "Scope" if entry.delegated else "Role"}
 
 
-def files(mailbox_permission: str) -> dict[Path, str]:
+def files(mailbox_permission: str, *, role_watch: bool = False) -> dict[Path, str]:
     """Return each registration's file and the text that it is to have."""
     return {
-        FOLDER / f"{application.value}.json": json.dumps(body(application, mailbox_permission), indent=2) + "\n"
+        FOLDER / f"{application.value}.json": json.dumps(body(application, mailbox_permission, role_watch=role_watch), indent=2)
+        + "\n"
         for application in Application
     } | {FOLDER / "console.json": json.dumps(console(), indent=2) + "\n"}
 
@@ -108,8 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the app registrations from the catalogue of permissions.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
     parser.add_argument("--mailbox-permission", default="Mail.ReadBasic.All", help='the product\'s permission; "" for none')
+    parser.add_argument("--role-watch", action="store_true", help="with the optional permission to see when the role ends")
     options = parser.parse_args(arguments)
-    wanted = files(options.mailbox_permission)
+    wanted = files(options.mailbox_permission, role_watch=options.role_watch)
     if options.check:
         stale = differing(wanted)
         print("\n".join(f"{path.relative_to(ROOT)} differs: run python tools/registrations.py" for path in stale))

@@ -15,11 +15,22 @@ from pydantic import SecretStr
 from local.microsoft365.faults import Fault, Match
 from local.microsoft365.model import FederatedCredential
 from shared.consent import proof
+from shared.domain.grant import RoleMode
 from shared.domain.steps import StepName
 from shared.microsoft import open_microsoft
 from shared.microsoft.clouds import CLOUDS
 from shared.microsoft.permissions import Application, Permission, Resource, registered
-from shared.ports import Microsoft, NotFoundError, NotYetError, RefusedError, SignInAnswer, SignInRequest, TransientError
+from shared.ports import (
+    HeldRole,
+    Microsoft,
+    NotFoundError,
+    NotYetError,
+    RefusedError,
+    RoleWish,
+    SignInAnswer,
+    SignInRequest,
+    TransientError,
+)
 from shared.settings import Settings, load
 from tests.microsoft365.platform import CONSENTED, CONSOLE, SIGNED_IN, VERIFIER, Platform, running
 from tests.support.app_settings import APP_SETTINGS
@@ -67,7 +78,7 @@ class World:
         request = self.sign_in_request("role_helper", ROLE_SCOPE)
         token = (await self.signed_in(request, "admin")).access_token
         principal = (await self.microsoft.identity.application_token("mail_flow", self.tenant_id)).object_id
-        await self.microsoft.roles(self.tenant_id, token).assign(principal, EXCHANGE_ADMINISTRATOR)
+        await self.microsoft.roles(self.tenant_id, token).assign(RoleWish(principal, EXCHANGE_ADMINISTRATOR), with_pim=False)
 
 
 def settings_of(platform: Platform) -> Settings:
@@ -125,7 +136,7 @@ async def test_sign_in_proves_who_came(world: World, person: str, is_administrat
     )
 
     assert who.tenant_id == world.tenant_id
-    assert bool(who.roles & proof.ACCEPTED[StepName.MAIL_FLOW_CONSENT]) is is_administrator
+    assert bool(who.roles & proof.accepted(StepName.MAIL_FLOW_CONSENT, RoleMode.SIGN_IN)) is is_administrator
     assert answer.access_token == ""
 
 
@@ -144,7 +155,7 @@ async def test_code_counts_once(world: World) -> None:
     assert raised.value.problem.correlation_id
 
 
-@pytest.mark.parametrize("application", ["mail_flow", "directory", "activity"])
+@pytest.mark.parametrize("application", ["mail_flow", "directory", "activity", "role_assigner"])
 async def test_consent_gives_exactly_what_is_required(world: World, application: str) -> None:
     """Before the consent the token endpoint knows nothing; after it, the token carries the catalogue's permissions."""
     identity = world.microsoft.identity
@@ -197,11 +208,14 @@ async def test_role_is_assigned_once_and_has_its_effect(world: World) -> None:
     principal = (await world.microsoft.identity.application_token("mail_flow", world.tenant_id)).object_id
     roles = world.microsoft.roles(world.tenant_id, answer.access_token)
 
-    assert not await roles.is_assigned(principal, EXCHANGE_ADMINISTRATOR)
-    await roles.assign(principal, EXCHANGE_ADMINISTRATOR)
-    await roles.assign(principal, EXCHANGE_ADMINISTRATOR)
+    wish = RoleWish(principal, EXCHANGE_ADMINISTRATOR)
 
-    assert await roles.is_assigned(principal, EXCHANGE_ADMINISTRATOR)
+    assert await roles.policy(EXCHANGE_ADMINISTRATOR) is None
+    assert await roles.held(principal, EXCHANGE_ADMINISTRATOR) is None
+    assert await roles.assign(wish, with_pim=False) == HeldRole()
+    assert await roles.assign(wish, with_pim=False) == HeldRole()
+
+    assert await roles.held(principal, EXCHANGE_ADMINISTRATOR) == HeldRole()
     token = await world.microsoft.identity.application_token("mail_flow", world.tenant_id)
     assert token.directory_roles == {EXCHANGE_ADMINISTRATOR}
     assert {"Get-TransportRule", "New-InboundConnector"} <= await world.microsoft.exchange(world.tenant_id).offered_cmdlets()
@@ -230,7 +244,9 @@ async def test_who_may_not_assign_is_refused(world: World) -> None:
     principal = (await world.microsoft.identity.application_token("mail_flow", world.tenant_id)).object_id
 
     with pytest.raises(RefusedError) as raised:
-        await world.microsoft.roles(world.tenant_id, answer.access_token).assign(principal, EXCHANGE_ADMINISTRATOR)
+        await world.microsoft.roles(world.tenant_id, answer.access_token).assign(
+            RoleWish(principal, EXCHANGE_ADMINISTRATOR), with_pim=False
+        )
 
     assert raised.value.problem.code == "role_refused"
     assert answer.access_token not in repr(raised.value)
@@ -242,7 +258,9 @@ async def test_unknown_principal_has_not_spread(world: World) -> None:
     unknown = "99999999-9999-4999-8999-999999999999"
 
     with pytest.raises(NotYetError):
-        await world.microsoft.roles(world.tenant_id, answer.access_token).assign(unknown, EXCHANGE_ADMINISTRATOR)
+        await world.microsoft.roles(world.tenant_id, answer.access_token).assign(
+            RoleWish(unknown, EXCHANGE_ADMINISTRATOR), with_pim=False
+        )
 
 
 async def test_exchange_objects_live_and_die(world: World) -> None:
