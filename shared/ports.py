@@ -332,6 +332,20 @@ class DirectoryStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class UsedCredential:
+    """The credential that Microsoft has taken from an application, without anything secret.
+
+    ``kind`` is certificate, client secret or managed identity; ``name`` is the certificate's thumbprint or the identity's client
+    id; ``ends_at`` is None where Grantline can't know it; one that ``is_former`` was taken because the newer one is not known.
+    """
+
+    kind: str
+    name: str = ""
+    ends_at: datetime | None = None
+    is_former: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationToken:
     """What the application's own token for a tenant says; read for diagnosis, issued by Microsoft over TLS."""
 
@@ -343,6 +357,8 @@ class ApplicationToken:
     """Granted application permissions: the ``roles`` claim."""
     directory_roles: frozenset[str]
     """Role template ids: the ``wids`` claim."""
+    credential: UsedCredential | None = None
+    """What the token was given for; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ import ipaddress
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
 
+from shared.certificates import Certificate, read_certificate
 from shared.domain.problems import GrantlineError
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -85,6 +88,31 @@ def _justification(value: str) -> str:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class ManagedIdentity:
+    """The user-assigned managed identity that vouches for an application: a registration's federated credential trusts it."""
+
+    client_id: str
+
+
+ClientCredential = SecretStr | Certificate | ManagedIdentity
+"""What an application proves to Microsoft with that it is the operator's."""
+
+
+def _certificate(value: str) -> Certificate:
+    certificate = read_certificate(value)
+    if certificate.ends_at <= datetime.now(UTC):
+        raise ValueError(f"has expired on {certificate.ends_at:%Y-%m-%d}")
+    return certificate
+
+
+def _former(value: str) -> SecretStr | Certificate:
+    """Return a credential that may have expired: it is what is left of a rotation, and nothing depends on it for long."""
+    return read_certificate(value) if "-----BEGIN" in value else SecretStr(value)
+
+
+ClientCertificate = Annotated[Certificate, PlainValidator(_certificate)]
+FormerCredential = Annotated[SecretStr | Certificate, PlainValidator(_former)]
 ContentTypes = Annotated[str, AfterValidator(_content_types)]
 Justification = Annotated[str, AfterValidator(_justification)]
 MailboxPermission = Annotated[str, AfterValidator(_mailbox_permission)]
@@ -93,6 +121,11 @@ Guid = Annotated[str, AfterValidator(_guid)]
 Host = Annotated[str, AfterValidator(_host)]
 Networks = Annotated[str, AfterValidator(_networks)]
 SealingKey = Annotated[SecretStr, AfterValidator(_key)]
+
+
+_CERTIFICATE = "Its certificate with the private key, PEM; without this and a client secret: the managed identity."
+_DEVELOPMENT = "Its client secret, for development."
+_FORMER = "Its former certificate or client secret, tried while Microsoft does not know the newer one."
 
 
 class Settings(BaseModel):
@@ -118,15 +151,23 @@ class Settings(BaseModel):
     ca_file: str | None = Field(None, description="Certificate authority to trust beside the usual ones, PEM file.")
 
     mail_flow_client_id: Guid = Field(description="Client id of the mail-flow application.")
-    mail_flow_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    mail_flow_certificate: ClientCertificate | None = Field(None, description=_CERTIFICATE)
+    mail_flow_client_secret: SecretStr | None = Field(None, description=_DEVELOPMENT)
+    mail_flow_former_credential: FormerCredential | None = Field(None, description=_FORMER)
     directory_client_id: Guid = Field(description="Client id of the directory application.")
-    directory_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    directory_certificate: ClientCertificate | None = Field(None, description=_CERTIFICATE)
+    directory_client_secret: SecretStr | None = Field(None, description=_DEVELOPMENT)
+    directory_former_credential: FormerCredential | None = Field(None, description=_FORMER)
     role_helper_client_id: Guid = Field(description="Client id of the role helper, used for delegated sign-in only.")
-    role_helper_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    role_helper_certificate: ClientCertificate | None = Field(None, description=_CERTIFICATE)
+    role_helper_client_secret: SecretStr | None = Field(None, description=_DEVELOPMENT)
+    role_helper_former_credential: FormerCredential | None = Field(None, description=_FORMER)
     activity_client_id: Guid | None = Field(
         None, description="Client id of the activity application; empty: the permission to read activity data is never offered."
     )
-    activity_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    activity_certificate: ClientCertificate | None = Field(None, description=_CERTIFICATE)
+    activity_client_secret: SecretStr | None = Field(None, description=_DEVELOPMENT)
+    activity_former_credential: FormerCredential | None = Field(None, description=_FORMER)
     activity_content_types: ContentTypes = Field(
         "Audit.Exchange,Audit.AzureActiveDirectory",
         description="Content types of the activity data that are subscribed to, separated by commas.",
@@ -139,7 +180,9 @@ class Settings(BaseModel):
         description="Client id of the role assigner, which assigns the role by an application permission; "
         "empty: that way is never offered.",
     )
-    role_assigner_client_secret: SecretStr | None = Field(None, description="Its client secret; empty: the managed identity.")
+    role_assigner_certificate: ClientCertificate | None = Field(None, description=_CERTIFICATE)
+    role_assigner_client_secret: SecretStr | None = Field(None, description=_DEVELOPMENT)
+    role_assigner_former_credential: FormerCredential | None = Field(None, description=_FORMER)
     role_watch: bool = Field(
         False, description="The directory application also registers the optional permission to see when the role ends."
     )
@@ -181,6 +224,13 @@ class Settings(BaseModel):
     )
     site_name: str = Field("", description="Set by App Service: WEBSITE_SITE_NAME.")
 
+    def credentials_of(self, application: str) -> tuple[ClientCredential, ...]:
+        """Return what an application proves itself with, in the order in which it is tried: the newest first."""
+        identity = self.managed_identity_client_id
+        certificate, secret, former = (getattr(self, f"{application}_{name}") for name in CREDENTIALS)
+        vouching = ManagedIdentity(identity) if identity and not (certificate or secret) else None
+        return tuple(found for found in (certificate, secret, vouching, former) if found)
+
     @property
     def offers_activity(self) -> bool:
         """True where an administrator can be asked for the permission to read activity data."""
@@ -210,6 +260,13 @@ class Settings(BaseModel):
     def policy_names(self) -> tuple[str, ...]:
         """The policies that a grant can enable."""
         return _split(self.policies)
+
+
+_LAST = "_former_credential"
+APPLICATIONS = tuple(name.removesuffix(_LAST) for name in Settings.model_fields if name.endswith(_LAST))
+"""The operator's applications, as their fields begin."""
+CREDENTIALS = ("certificate", "client_secret", "former_credential")
+"""An application's own credentials, by the ends of their fields, in the order in which they are tried."""
 
 
 def _split(value: str) -> tuple[str, ...]:
@@ -272,20 +329,24 @@ def _networks_in(value: str) -> list[ipaddress.IPv4Network]:
 
 
 def _credentials(values: Mapping[str, str]) -> str:
-    secrets = [name for name in Settings.model_fields if name.endswith("_client_secret")]
-    lacking = [name for name in secrets if name.replace("_secret", "_id") in values and name not in values]
+    applications = [application for application in APPLICATIONS if f"{application}_client_id" in values]
+    lacking = [name for name in applications if not {f"{name}_certificate", f"{name}_client_secret"} & values.keys()]
     if not lacking or "managed_identity_client_id" in values:
         return ""
-    names = ", ".join(setting_name(name) for name in lacking)
-    return f"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID: is needed, or a client secret for each application (missing: {names})"
+    names = ", ".join(setting_name(f"{name}_certificate") for name in lacking)
+    return f"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID: is needed, or a certificate or secret for each application (missing: {names})"
 
 
 def _alone(values: Mapping[str, str]) -> str:
-    """The secret of an application that is not there is a slip of the pen."""
-    secrets = [name for name in Settings.model_fields if name.endswith("_client_secret") and name in values]
-    lacking = [name.replace("_secret", "_id") for name in secrets if name.replace("_secret", "_id") not in values]
-    alone = [setting_name(name) for name in lacking if not Settings.model_fields[name].is_required()]
-    return "\n".join(f"{name}: is missing; its client secret is set" for name in alone)
+    """A credential of an application that is not there is a slip of the pen."""
+    optional = [name for name in APPLICATIONS if not Settings.model_fields[f"{name}_client_id"].is_required()]
+    alone = [
+        f"{setting_name(f'{name}_client_id')}: is missing; {setting_name(f'{name}_{credential}')} is set"
+        for name in optional
+        for credential in CREDENTIALS
+        if f"{name}_{credential}" in values and f"{name}_client_id" not in values
+    ]
+    return "\n".join(alone)
 
 
 def _development(values: Mapping[str, str]) -> str:

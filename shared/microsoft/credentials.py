@@ -1,6 +1,7 @@
 """Credentials by azure-identity. Heavy to import: loaded with its first use (``identity.Tokens``)."""
 
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -8,12 +9,21 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.identity.aio import ClientAssertionCredential, ClientSecretCredential, ManagedIdentityCredential
+from azure.identity.aio import (
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+)
+from pydantic import SecretStr
 
 from shared.domain.problems import GrantlineError
 from shared.microsoft import errors
 from shared.microsoft.clouds import Cloud, Egress
 from shared.microsoft.errors import Service
+from shared.microsoft.rotation import Rotation
+from shared.ports import UsedCredential
+from shared.settings import ClientCredential, ManagedIdentity
 
 RETRIES: dict[str, Any] = {
     "retry_total": 3,
@@ -58,6 +68,29 @@ class GivenToken:
         return AccessToken(self._token, 0)
 
 
+class RotatingCredential:
+    """The credentials of one registration: the newest that Microsoft knows gives the tokens."""
+
+    def __init__(self, rotation: Rotation, open_one: Callable[[ClientCredential], Awaitable[Credential]]) -> None:
+        self._rotation = rotation
+        self._open_one = open_one
+        self._known: Credential | None = None
+        self.used: UsedCredential | None = None
+        """What gave the last token."""
+
+    async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
+        """Return a token, the same one for as long as it lives. Raises NotYetError, RefusedError or TransientError."""
+        if self._known is not None:
+            return await self._known.get_token(*scopes)
+        return await self._rotation.first_known(lambda credential: self._try(credential, scopes))
+
+    async def _try(self, credential: ClientCredential, scopes: tuple[str, ...]) -> AccessToken:
+        opened = await self._open_one(credential)
+        token = await opened.get_token(*scopes)
+        self._known, self.used = opened, self._rotation.described(credential)
+        return token
+
+
 class CredentialPool:
     """Opens credentials over one pool of connections: one TLS context, no proxy of the environment, no cookies, guarded."""
 
@@ -68,13 +101,18 @@ class CredentialPool:
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
         self._managed_identity: Credential | None = None
 
-    def by_secret(self, tenant_id: str, client_id: str, secret: str) -> Credential:
-        """Return a new credential, without any cached token, of a registration that has a secret."""
-        return Credential(ClientSecretCredential(tenant_id, client_id, secret, **self._options()))
+    def open(self, tenant_id: str, client_id: str, rotation: Rotation) -> "RotatingCredential":
+        """Return a new credential, without any cached token, of a registration."""
+        return RotatingCredential(rotation, lambda credential: self._one(tenant_id, client_id, credential))
 
-    def by_assertion(self, tenant_id: str, client_id: str, assertion: str) -> Credential:
-        """Return a new credential of a registration that trusts the managed identity."""
-        return Credential(ClientAssertionCredential(tenant_id, client_id, lambda: assertion, **self._options()))
+    async def _one(self, tenant_id: str, client_id: str, credential: ClientCredential) -> Credential:
+        if isinstance(credential, ManagedIdentity):
+            assertion = await self.managed_identity_token(credential.client_id)
+            return Credential(ClientAssertionCredential(tenant_id, client_id, lambda: assertion, **self._options()))
+        if isinstance(credential, SecretStr):
+            return Credential(ClientSecretCredential(tenant_id, client_id, credential.get_secret_value(), **self._options()))
+        options = {"certificate_data": credential.pem.encode(), **self._options()}
+        return Credential(CertificateCredential(tenant_id, client_id, **options))
 
     async def managed_identity_token(self, client_id: str) -> str:
         """Return a token of the managed identity for the audience that federated credentials name.

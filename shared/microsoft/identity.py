@@ -6,6 +6,7 @@ A role or a consent shows only in a token that is issued after it, so a token is
 import asyncio
 import importlib
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import jwt
@@ -14,11 +15,12 @@ from shared.domain.problems import problem
 from shared.microsoft import permissions
 from shared.microsoft.clouds import Cloud, Egress, roles_page
 from shared.microsoft.permissions import Application
+from shared.microsoft.rotation import Rotation
 from shared.ports import ApplicationToken, AskedPermission, RefusedError
-from shared.settings import Settings
+from shared.settings import ManagedIdentity, Settings
 
 if TYPE_CHECKING:
-    from shared.microsoft.credentials import CredentialPool
+    from shared.microsoft.credentials import CredentialPool, RotatingCredential
 
 EVERY_APPLICATION = "0997a1d0-0d1d-4acb-b408-d5ca73121e90"
 """Stands in ``wids`` of every app-only token and is no role (Entra's access-token-claims-reference)."""
@@ -58,25 +60,21 @@ class Tokens:
         """Return where directory roles are assigned by hand."""
         return roles_page(self._settings)
 
-    def client_secret(self, application: str) -> str | None:
-        """Return the registration's secret, or None where the managed identity vouches for it."""
-        secret = getattr(self._settings, f"{Application(application)}_client_secret")
-        return secret.get_secret_value() if secret else None
+    def rotation(self, application: str) -> Rotation:
+        """Return what an application proves itself with."""
+        return Rotation(application, self._settings.credentials_of(application))
 
-    async def assertion(self) -> str:
+    async def assertion(self, identity: ManagedIdentity) -> str:
         """Return the managed identity's token, which a registration's federated credential takes in place of a secret.
 
         https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
         """
-        return await (await self._opened()).managed_identity_token(str(self._settings.managed_identity_client_id))
+        return await (await self._opened()).managed_identity_token(identity.client_id)
 
-    async def open(self, application: str, tenant_id: str) -> TokenCredential:
+    async def open(self, application: str, tenant_id: str) -> "RotatingCredential":
         """Return a new credential without any cached token."""
         pool = await self._opened()
-        client_id, secret = self.client_id(application), self.client_secret(application)
-        if secret is not None:
-            return pool.by_secret(tenant_id, client_id, secret)
-        return pool.by_assertion(tenant_id, client_id, await self.assertion())
+        return pool.open(tenant_id, self.client_id(application), self.rotation(application))
 
     async def given(self, token: str) -> TokenCredential:
         """Return a credential that has this token alone."""
@@ -108,7 +106,7 @@ class EntraIdentity:
         """See ``ports.TenantIdentity``."""
         credential = await self._tokens.open(application, tenant_id)
         token = await credential.get_token(self._cloud.scope(permissions.resource_of(application)))
-        return read_token(token.token)
+        return replace(read_token(token.token), credential=credential.used)
 
     def required_permissions(self, application: str) -> frozenset[str]:
         """See ``ports.TenantIdentity``."""

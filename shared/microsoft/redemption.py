@@ -4,11 +4,22 @@ from typing import Any
 
 import httpx
 import msal
+from pydantic import SecretStr
 
+from shared.certificates import Certificate
 from shared.microsoft import errors
 from shared.ports import SignInRequest
 
 Document = dict[str, Any]
+
+
+def credential(used: SecretStr | Certificate | str) -> str | Document:
+    """Return a credential as MSAL takes it: a text is a managed identity's assertion; by a certificate, MSAL signs with PS256."""
+    if isinstance(used, str):
+        return {"client_assertion": lambda: used}
+    if isinstance(used, SecretStr):
+        return used.get_secret_value()
+    return {"private_key": used.private_key, "public_certificate": used.public}
 
 
 def redeem(

@@ -23,7 +23,7 @@ from shared.microsoft.errors import Service
 from shared.microsoft.identity import Tokens, load
 from shared.microsoft.transport import open_sync_client
 from shared.ports import RefusedError, SignInAnswer, SignInRequest
-from shared.settings import GUID
+from shared.settings import GUID, ClientCredential, ManagedIdentity
 
 UNKNOWN_TENANT = re.compile(r"invalid_tenant|AADSTS(90002|900023|90013)\b")
 """How the metadata of a name that Microsoft does not know is refused, with status 400."""
@@ -92,16 +92,7 @@ class EntraSignIn:
 
     async def redeem(self, request: SignInRequest, code: str) -> SignInAnswer:
         """See ``ports.SignIn``. MSAL does not know asyncio, so it works in a thread."""
-        redemption = await load("shared.microsoft.redemption")
-        secret = self._tokens.client_secret(request.application)
-        credential: str | dict[str, Any] = secret or await self._assertion_credential()
-        try:
-            answer = await asyncio.to_thread(self._redeem, redemption, request, code, credential)
-        except (httpx.TransportError, ValueError) as error:
-            # MSAL raises ValueError for an answer that is no JSON.
-            raise errors.unreachable(Service.ENTRA, error) from None
-        if "error" in answer:
-            raise errors.error_of(errors.entra_answer(400, answer), errors.CODE)
+        answer = await self._tokens.rotation(request.application).first_known(lambda used: self._redeemed(request, code, used))
         if "id_token" not in answer:
             raise RefusedError("Microsoft gave no id_token", problem("sign_in_failed", raw="no id_token"))
         access_token = answer.get("access_token", "") if request.scopes else ""
@@ -143,11 +134,20 @@ class EntraSignIn:
         """Return the request's scopes with their resource: a bare name is one of Microsoft Graph's."""
         return [name if "://" in name else f"{self._cloud.graph_resource}/{name}" for name in request.scopes]
 
-    async def _assertion_credential(self) -> dict[str, Any]:
-        assertion = await self._tokens.assertion()
-        return {"client_assertion": lambda: assertion}
+    async def _redeemed(self, request: SignInRequest, code: str, used: ClientCredential) -> dict[str, Any]:
+        """Return what the token endpoint gave for a code; a refusal of the credential leaves the code as it is."""
+        redemption = await load("shared.microsoft.redemption")
+        credential = redemption.credential(await self._tokens.assertion(used) if isinstance(used, ManagedIdentity) else used)
+        try:
+            answer = await asyncio.to_thread(self._redeem, redemption, request, code, credential)
+        except (httpx.TransportError, ValueError) as error:
+            # MSAL raises ValueError for an answer that is no JSON.
+            raise errors.unreachable(Service.ENTRA, error) from None
+        if "error" in answer:
+            raise errors.error_of(errors.entra_answer(400, answer), errors.CODE)
+        return answer
 
-    def _redeem(self, redemption: Any, request: SignInRequest, code: str, credential: str | dict[str, Any]) -> dict[str, Any]:
+    def _redeem(self, redemption: Any, request: SignInRequest, code: str, credential: Any) -> dict[str, Any]:
         """Redeem a code, in a thread of its own."""
         wanted = replace(request, scopes=tuple(self._scopes(request)))
         authority = f"{self._cloud.authority}/{request.tenant}"

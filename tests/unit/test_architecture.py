@@ -25,7 +25,11 @@ MAY_IMPORT = {
         *("shared.domain", "shared.consent", "shared.mailflow", "shared.workflows"),
         *("shared.ports", "shared.settings", "shared.failures", "shared.telemetry"),
     },
-    "shared.microsoft": {"shared.domain", "shared.microsoft", "shared.ports", "shared.settings", "shared.telemetry"},
+    "shared.certificates": set(),
+    "shared.microsoft": {
+        *("shared.domain", "shared.microsoft", "shared.certificates"),
+        *("shared.ports", "shared.settings", "shared.telemetry"),
+    },
     "shared.storage": {
         "shared.domain",
         "shared.storage",

@@ -104,7 +104,7 @@ def test_activity_data_is_offered_where_its_application_is_set() -> None:
 
     assert not load(APP_SETTINGS).offers_activity
     assert load({**APP_SETTINGS, **activity, "GRANTLINE_ACTIVITY_CLIENT_SECRET": "made up"}).offers_activity
-    with pytest.raises(SettingsError, match="GRANTLINE_ACTIVITY_CLIENT_SECRET"):
+    with pytest.raises(SettingsError, match="GRANTLINE_ACTIVITY_CERTIFICATE"):
         load({**APP_SETTINGS, **activity})
     identity = {"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID": "00000000-0000-4000-8000-000000000009"}
     assert load({**APP_SETTINGS, **activity, **identity}).offers_activity
