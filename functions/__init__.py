@@ -8,6 +8,7 @@ settings.load(os.environ)
 
 from functions import (  # noqa: E402 - a missing setting is told before anything else is loaded
     consent_redirects,
+    console_administration,
     console_commands,
     console_pages,
     directory_sync,
@@ -21,6 +22,7 @@ from functions import (  # noqa: E402 - a missing setting is told before anythin
 
 BLUEPRINTS = (
     console_pages.blueprint,
+    console_administration.blueprint,
     json_api.blueprint,
     consent_redirects.blueprint,
     onboarding.blueprint,

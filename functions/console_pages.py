@@ -20,12 +20,6 @@ async def console_dismiss(req: func.HttpRequest) -> func.HttpResponse:
     return await reply("console_dismiss", req, pages.dismiss)
 
 
-@blueprint.route(route="service-accounts", methods=["GET"])
-async def console_service_accounts(req: func.HttpRequest) -> func.HttpResponse:
-    """Show the service accounts."""
-    return await reply("console_service_accounts", req, pages.service_accounts)
-
-
 @blueprint.route(route="grant-access", methods=["GET"])
 async def console_grant_access(req: func.HttpRequest) -> func.HttpResponse:
     """Show the form that starts a grant."""
@@ -60,6 +54,12 @@ async def console_history(req: func.HttpRequest) -> func.HttpResponse:
 async def console_grant_command(req: func.HttpRequest) -> func.HttpResponse:
     """Carry out the command in a form of a grant's page."""
     return await reply("console_grant_command", req, pages.grant_command)
+
+
+@blueprint.route(route="grants/{grant_id}/role-group.ps1", methods=["GET"])
+async def console_role_script(req: func.HttpRequest) -> func.HttpResponse:
+    """Give the script that makes a role group in Exchange Online."""
+    return await reply("console_role_script", req, pages.role_script)
 
 
 @blueprint.route(route="static/{file}", methods=["GET"])

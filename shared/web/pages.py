@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 from shared import messages
 from shared.commands import AccountHasGrantError, CommandReusedError
 from shared.consent.state import new_secret
-from shared.domain.grant import GrantState
+from shared.domain.grant import BY_HAND_BECAUSE, Grant, GrantState, RoleMode
 from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import StepName, StepState
 from shared.mailflow.desired import planned_objects
+from shared.mailflow.role_script import role_group_script
 from shared.ports import AccountRow
-from shared.web import access, views
+from shared.web import access, role, views
 from shared.web.http import Reply, Request, if_changed, see_other
 from shared.web.redirects import grant_page
 from shared.web.site import Site, page
@@ -27,12 +28,21 @@ ASKED = (
     (
         "role_helper",
         "Step 2: to assign the Exchange Administrator role",
-        "Asked by the role helper, unless the role is assigned by hand. The administrator's sign-in is used for this alone.",
+        "Asked by the role helper, if the role is to be assigned for you. The administrator's sign-in is used for this alone.",
+    ),
+    (
+        "role_assigner",
+        "Step 2, by an application permission",
+        "Asked by the role assigner in place of the role helper, only if you choose that way.",
     ),
     ("directory", "Step 3: to sync users and domains and to access mailboxes", "Asked by the directory application."),
 )
 """The applications that a grant asks permissions for: name, title, when."""
-STATES = ("needs_attention", "waiting_for_person", "in_progress", "completed", "not_granted")
+APPLICATIONS = ("mail_flow", "role_helper", "role_assigner", "directory", "activity")
+"""Every application that an administrator may be asked for, in the order in which people read them."""
+SERVICE_ACCOUNTS = "service-accounts"
+"""Where a form of a service account's page leads back to."""
+STATES = ("needs_attention", "waiting_for_person", "in_progress", "completed", "released", "not_granted")
 """The states of accounts, in the order in which they want to be looked at."""
 ACTIONS = {"needs_attention": "Fix", "waiting_for_person": "Continue", "in_progress": "Continue"}
 """What an operator does about a grant, by its state; View is for all others."""
@@ -62,9 +72,9 @@ async def dashboard(site: Site, request: Request) -> Reply:
         actions=ACTIONS,
         counts=_counted(await site.accounts.counts()),
         banner=_banner(site, request, rows),
-        address=_address("/", kept, after),
-        first=_address("/", kept),
-        following=_address("/", kept, following) if following else "",
+        address=address("/", kept, after),
+        first=address("/", kept),
+        following=address("/", kept, following) if following else "",
     )
 
 
@@ -73,21 +83,6 @@ async def dismiss(site: Site, _request: Request) -> Reply:
     secure = "; Secure" if site.settings.public_url.startswith("https://") else ""
     cookie = f"{DISMISSED}=yes; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax{secure}"
     return see_other("/", **{"set-cookie": cookie})
-
-
-async def service_accounts(site: Site, request: Request) -> Reply:
-    """Show the service accounts that completed grants have left."""
-    after = request.query.get("after", "")
-    rows, following = await site.accounts.page(after=after, service_accounts=True)
-    return page(
-        site,
-        request,
-        "service_accounts.html",
-        rows=rows,
-        after=after,
-        following=_address("/service-accounts", {}, following) if following else "",
-        offers_activity=site.settings.offers_activity,
-    )
 
 
 async def grant_access(site: Site, request: Request) -> Reply:
@@ -100,9 +95,11 @@ async def grant_access(site: Site, request: Request) -> Reply:
         account_name=request.query.get("account_name", ""),
         policies=site.settings.policy_names,
         command_id=new_secret(),
+        ways=role.ways(site.settings),
         asked=[
             {"title": title, "when": when, "permissions": site.microsoft.identity.asked_permissions(application)}
             for application, title, when in ASKED
+            if application != "role_assigner" or site.settings.offers_role_assigner
         ],
         planned=planned_objects(site.settings),
     )
@@ -134,22 +131,62 @@ async def live(site: Site, request: Request) -> Reply:
 async def _shown(site: Site, request: Request) -> dict[str, Any]:
     """Return what the templates show of a grant."""
     stored = (await site.load(request)).grant
+    is_at_rest = stored.state in (GrantState.COMPLETED, GrantState.RELEASED)
+    return {
+        **await shown_grant(site, request, stored),
+        "announcement": views.announcement(stored),
+        "is_live": not is_at_rest or any(step.state in MOVING for step in stored.steps.values()),
+        "offers_activity": site.settings.offers_activity,
+        "receipt": await site.receipt_of(stored) if views.is_granted(stored) else None,
+        **_role_shown(site, stored),
+    }
+
+
+async def shown_grant(site: Site, request: Request, stored: Grant) -> dict[str, Any]:
+    """Return what the templates of every page about one grant show."""
     view = await site.view_of_grant(stored)
-    identity, sign_in = site.microsoft.identity, site.microsoft.sign_in
-    is_complete = stored.state is GrantState.COMPLETED
-    applications = ("mail_flow", "role_helper", "directory", "activity")
     return {
         "grant": view,
         "steps": {step["name"]: step for step in view["steps"]},
-        "announcement": views.announcement(stored),
-        "is_live": not is_complete or any(step.state in MOVING for step in stored.steps.values()),
+        "consents": {application: views.consent_view(stored, name) for name, application in views.CONSENTS.items()},
         "may_act": access.RANKS.get(request.visitor.role, 0) != access.RANKS[access.Role.VIEWER],
-        "offers_activity": site.settings.offers_activity,
-        "asked": {name: identity.asked_permissions(name) for name in applications},
-        "app_id": sign_in.client_id("mail_flow"),
-        "roles_page": sign_in.roles_page(),
-        "receipt": await site.receipt_of(stored) if is_complete else None,
+        "asked": {name: site.microsoft.identity.asked_permissions(name) for name in APPLICATIONS},
+        "expiry": role.EXPIRY,
+        "released": views.problem_view(problem("tenant_released")) if stored.released_at else None,
+        "start_again": address("/grant-access", {"account_id": stored.account_id, "account_name": stored.account_name}),
     }
+
+
+def _role_shown(site: Site, stored: Grant) -> dict[str, Any]:
+    """Return what the templates show of the ways to the role."""
+    because = stored.steps[StepName.ROLE_ASSIGNMENT].facts.get(BY_HAND_BECAUSE)
+    names = {"product": site.settings.product_name, "account": stored.account_name}
+    return {
+        "ways": role.ways(site.settings),
+        "because": views.problem_view(problem(because)) if because else None,
+        "app_id": site.microsoft.sign_in.client_id("mail_flow"),
+        "roles_page": site.microsoft.sign_in.roles_page(),
+        "justification": site.settings.role_justification.format(**names),
+        "script": _script(site, stored) if stored.role_mode is RoleMode.ROLE_GROUP else "",
+    }
+
+
+def _script(site: Site, stored: Grant) -> str:
+    """Return the script that makes the role group; "" before the consent, which makes the application known to the tenant."""
+    facts = stored.steps[StepName.MAIL_FLOW_CONSENT].facts
+    if "object_id" not in facts:
+        return ""
+    return role_group_script(facts["client_id"], facts["object_id"], site.settings.product_name)
+
+
+async def role_script(site: Site, request: Request) -> Reply:
+    """Give the script that makes the role group as a file; where it can't be made yet, the grant's page."""
+    stored = (await site.load(request)).grant
+    script = _script(site, stored)
+    if not script:
+        return see_other(grant_page(stored.grant_id))
+    headers = {"content-disposition": 'attachment; filename="exchange-role-group.ps1"'}
+    return Reply(200, script, "text/plain; charset=utf-8", headers)
 
 
 async def history(site: Site, request: Request) -> Reply:
@@ -173,7 +210,9 @@ async def history(site: Site, request: Request) -> Reply:
 async def grant_command(site: Site, request: Request) -> Reply:
     """Carry out the command in a form of a grant's page, on that grant alone."""
     content = {name: values[-1] for name, values in request.form().items() if name not in _NOT_IN_COMMANDS}
-    return await _execute(site, request, {**content, "grant_id": request.route["grant_id"]})
+    reply = await _execute(site, request, {**content, "grant_id": request.route["grant_id"]})
+    is_from_list = request.form().get("back") == [SERVICE_ACCOUNTS]
+    return see_other(f"/{SERVICE_ACCOUNTS}/{request.route['grant_id']}") if is_from_list else reply
 
 
 async def static(_site: Site, request: Request) -> Reply:
@@ -185,7 +224,7 @@ async def static(_site: Site, request: Request) -> Reply:
     return Reply(200, path.read_bytes(), CONTENT_TYPES[path.suffix], headers)
 
 
-_NOT_IN_COMMANDS = frozenset({"csrf", "directions", "domains"})
+_NOT_IN_COMMANDS = frozenset({"csrf", "directions", "domains", "back"})
 """Fields of forms that a command does not have as they are."""
 
 
@@ -218,7 +257,7 @@ def _counted(snapshot: tuple[Mapping[str, int], datetime] | None) -> dict[str, A
     return {"all": sum(counts.values()), "states": {state: counts.get(state, 0) for state in STATES}, "at": at}
 
 
-def _address(path: str, query: Mapping[str, str], after: str = "") -> str:
+def address(path: str, query: Mapping[str, str], after: str = "") -> str:
     """Return the address of a page of a list."""
     wanted = {**query, **({"after": after} if after else {})}
     return f"{path}?{urlencode(wanted)}" if wanted else path

@@ -89,17 +89,22 @@ GrantRequest = create_model(
 
 
 class RetryStepRequest(_Sent):
-    """Begin a step again that needs attention, or for which a person has put something right; nothing when it needs neither."""
+    """Begin a step again that needs attention, or for which a person has put something right; nothing when it needs neither.
+
+    `access_watch`, which looks daily at consents and role, looks at once, with new tokens.
+    """
 
     type: Literal["step.retry"]
     step: StepName
 
 
 class ChooseRoleModeRequest(_Sent):
-    """Have the Exchange Administrator role assigned in another way; nothing when it is assigned already."""
+    """Have the application get its role in another way, or with a ticket; nothing when it has got it already."""
 
     type: Literal["role_mode.choose"]
     role_mode: RoleMode
+    ticket_number: str = Field("", max_length=64, description="The ticket that the tenant's policy wants; empty: as it was.")
+    ticket_system: str = Field("", max_length=64, description="The system that the ticket is in; empty: as it was.")
 
 
 class CommandRequest(RootModel[Annotated[RetryStepRequest | ChooseRoleModeRequest, Field(discriminator="type")]]):
@@ -158,6 +163,28 @@ class ScopeView(_Shape):
     group: str
 
 
+class RoleView(_Shape):
+    """The way to the application's role, and when the role ends. Expiry stops management, not mail."""
+
+    mode: RoleMode = Field(description="The way that is gone.")
+    chosen_mode: RoleMode = Field(description="The way that was chosen.")
+    by_hand_because: str = Field(description="The code of why the chosen way is closed, so that it is by hand; empty: it is not.")
+    ends_at: Moment | None = Field(description="When the role ends; null for good and where it is unknown: `end` tells.")
+    end: str = Field(description="The same in words: `until 12 March 2027`, `no end`, `unknown: ...`; empty before there is one.")
+    ticket_number: str = Field(description="The ticket that goes with the assignment; empty for none.")
+    ticket_system: str
+
+
+class ConsentView(_Shape):
+    """What a consent has given to an application, as the last daily check saw it."""
+
+    application: str
+    step: StepName
+    permissions: list[str] = Field(description="The application permissions that were seen when the consent was given.")
+    missing: list[str] = Field(description="Those that were taken away since; the step is to be done again.")
+    extra: list[str] = Field(description="Those that were granted beside, and that nobody asked for.")
+
+
 class GrantView(_Shape):
     """The live state of a grant."""
 
@@ -174,7 +201,11 @@ class GrantView(_Shape):
     directions: list[Direction]
     scope: ScopeView
     policy: str
-    role_mode: RoleMode
+    role_mode: RoleMode = Field(description="The way to the role that is gone: the chosen one, or by hand where that is closed.")
+    role: RoleView
+    consents: list[ConsentView]
+    last_check: Moment | None = Field(description="When consents and role were looked at last; null before the first time.")
+    released_at: Moment | None = Field(description="When an administrator took the tenant back; null while the grant lives.")
     created_at: Moment
     created_by: str
     steps: list[StepView]
@@ -187,7 +218,9 @@ class ServiceAccountView(_Shape):
     tenant_name: str
     service: str
     directions: list[Direction]
-    state: Literal["active"]
+    state: Literal["active"] | GrantState
+    role_end: str = Field(description="In words, when the application's role ends.")
+    last_check: Moment | None = Field(description="When consents and role were looked at last.")
     created_by: str
     last_sync: Moment | None
 
@@ -219,6 +252,13 @@ class FormerSetting(_Shape):
     at: str
 
 
+class DelegatedGrant(_Shape):
+    """A delegated permission whose grant remains: it allows nothing without an administrator's new sign-in."""
+
+    application: str
+    permission: str
+
+
 class Receipt(_Shape):
     """What a grant has come to."""
 
@@ -226,12 +266,14 @@ class Receipt(_Shape):
     grant_id: str
     tenant_id: str
     tenant_name: str
-    service_account: ServiceAccountView | None = Field(description="Null until the grant is complete.")
+    service_account: ServiceAccountView | None = Field(description="Null until the grant has been complete once.")
+    role: RoleView
     steps: list[StepReceipt]
     objects: list[MadeObject]
     users_synced: int
     groups_synced: int
     permissions: dict[StepName, list[str]] = Field(description="The application permissions that each consent gave.")
+    delegated_grants: list[DelegatedGrant] = Field(description="What remains in the tenant of the administrator's sign-in.")
     changed_settings: list[FormerSetting]
     policy: str
 

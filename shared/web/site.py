@@ -108,7 +108,12 @@ class Site:
             return as_json(details, status=status, content_type=PROBLEM_JSON, **challenge)
         grant_id = request.route.get("grant_id", "") or grant_of(request.query.get("state", ""))
         back = f"/grants/{grant_id}" if grant_id and found.code not in ("grant_unknown", "not_allowed") else ""
-        shown = {"problem": views.problem_view(found), "back": back, "sign_in": self._sign_in(request, found)}
+        shown = {
+            "problem": views.problem_view(found),
+            "back": back,
+            "sign_in": self._sign_in(request, found),
+            "transfer": (more or {}).get("transfer", ""),
+        }
         return page(self, request, "problem.html", status=status, **shown)
 
     def _sign_in(self, request: Request, found: Problem) -> str:
@@ -143,7 +148,8 @@ class Site:
 
     async def receipt_of(self, grant: Grant) -> "views.View":
         """Return a grant's receipt, with the former values of what was changed in the tenant."""
-        return views.receipt(grant, await self.grants.rows(grant.grant_id, SNAPSHOT_ROWS))
+        delegated = self.microsoft.identity.asked_permissions("role_helper")
+        return views.receipt(grant, await self.grants.rows(grant.grant_id, SNAPSHOT_ROWS), delegated)
 
     async def tenant_of(self, text: str) -> str:
         """Return the id of the tenant that an operator names by its id or one of its domains, "" for none.

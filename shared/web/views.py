@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.domain import schedule
-from shared.domain.grant import SUCCESS_MESSAGE, Event, Facts, Grant, GrantState, Row, Step
+from shared.domain import decide, schedule
+from shared.domain.grant import BY_HAND_BECAUSE, SUCCESS_MESSAGE, Event, Facts, Grant, GrantState, RoleMode, Row, Step
 from shared.domain.problems import CATALOGUE, Problem
+from shared.domain.roles import ASSIGNED_AT
 from shared.domain.steps import STEPS, StepName, StepState
-from shared.ports import AccountRow
-from shared.web.templates import moment
+from shared.ports import AccountRow, AskedPermission
+from shared.web.role import role_end, role_view
+from shared.web.templates import moment, words
 
 View = dict[str, Any]
 NEW_OBJECT = "exists"
@@ -30,13 +32,24 @@ EVENT_TITLES: Mapping[str, str] = {
     "step.done": "Done",
     "policy.enabled": "Policy enabled",
     "grant.completed": "Access granted",
+    "grant.restored": "Access restored",
+    "grant.released": "Tenant released",
+    "tenant.transferred": "Tenant taken over from another account",
     "message.dead_lettered": "A message could not be read",
 }
 """What audit events are called on the screen, by their type."""
 UNTOLD = frozenset({"account_id", "service", "names", "client_id", "object_id", "link_id"})
 """Details of events that tell a person nothing that the page does not say already."""
-MOMENTS = frozenset({"until", "give_up_at", "assigned_at", "expires_at"})
+MOMENTS = frozenset(
+    {"until", "give_up_at", "assigned_at", "expires_at", "role_begins_at", "role_ends_at", "role_seen_at", "checked_at"}
+)
 """Details of events that are moments."""
+CONSENTS: Mapping[StepName, str] = {
+    StepName.MAIL_FLOW_CONSENT: "mail_flow",
+    StepName.DIRECTORY_CONSENT: "directory",
+    StepName.ACTIVITY_CONSENT: "activity",
+}
+"""Which application each step has a standing consent given to."""
 
 
 def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
@@ -59,7 +72,11 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
             "group": grant.intent.scope.group,
         },
         "policy": grant.intent.policy,
-        "role_mode": grant.intent.role_mode,
+        "role_mode": grant.role_mode,
+        "role": role_view(grant),
+        "consents": [consent_view(grant, name) for name in CONSENTS if "permissions" in grant.steps[name].facts],
+        "last_check": _last_check(grant),
+        "released_at": _moment(grant.released_at),
         "created_at": schedule.stamp(grant.created_at),
         "created_by": grant.created_by,
         "steps": [step_view(grant, step, progress.get(step.name, {})) for step in grant.steps.values()],
@@ -72,8 +89,6 @@ def step_view(grant: Grant, step: Step, progress: Facts) -> View:
     ``until`` is when it goes on by itself, or how long a person is waited for; ``gives_up_at`` is when a wait ends for good.
     """
     definition = STEPS[step.name]
-    needs_somebody = step.awaits_person or step.state is StepState.NEEDS_ATTENTION
-    is_link = needs_somebody and grant.person_of(step.name) is not None
     return {
         "name": step.name,
         "title": definition.title,
@@ -83,14 +98,44 @@ def step_view(grant: Grant, step: Step, progress: Facts) -> View:
         "who": step.who,
         "until": _moment(step.clock),
         "gives_up_at": _moment(step.gives_up_at),
-        "link": f"/grants/{grant.grant_id}/steps/{step.name}/begin" if is_link else "",
-        "can_retry": needs_somebody and not is_link,
+        "link": f"/grants/{grant.grant_id}/steps/{step.name}/begin" if decide.awaits_sign_in(grant, step.name) else "",
+        "can_retry": _can_retry(grant, step),
         "progress": dict(progress),
         "problem": problem_view(step.problem) if step.problem else None,
         "seconds": _seconds(step),
         "waits": [{"why": wait.why, "count": wait.count, "seconds": round(wait.seconds, 1)} for wait in step.waits],
         "facts": dict(step.facts),
     }
+
+
+def _can_retry(grant: Grant, step: Step) -> bool:
+    """Tell whether a person who has put something right can say so, or have what is looked at daily looked at now."""
+    if grant.released_at or decide.awaits_sign_in(grant, step.name):
+        return False
+    is_settled = STEPS[step.name].repeats is not None and step.state in decide.SETTLED
+    return step.awaits_person or step.state is StepState.NEEDS_ATTENTION or is_settled
+
+
+def consent_view(grant: Grant, name: StepName) -> View:
+    """Return what a consent has given: its permissions, those that were taken away since, and those that nobody asked for.
+
+    What is missing is what the last daily check has found; a consent that has been given again since has it.
+    """
+    step, found = grant.steps[name], grant.steps[StepName.ACCESS_WATCH].facts
+    application = CONSENTS[name]
+    return {
+        "application": application,
+        "step": name,
+        "permissions": list(step.facts.get("permissions", ())),
+        "missing": [] if step.is_done else list(found.get("missing", {}).get(application, ())),
+        "extra": list(found.get("extra", {}).get(application, ())),
+    }
+
+
+def _last_check(grant: Grant) -> str | None:
+    """Return when the consents and the role were looked at last; None before the first time."""
+    step = grant.steps[StepName.ACCESS_WATCH]
+    return step.facts.get("checked_at") or _moment(step.finished_at)
 
 
 def problem_view(found: Problem) -> View:
@@ -105,30 +150,45 @@ def problem_view(found: Problem) -> View:
     }
 
 
-def receipt(grant: Grant, snapshot: Sequence[Row]) -> View:
+def receipt(grant: Grant, snapshot: Sequence[Row], delegated: Sequence[AskedPermission] = ()) -> View:
     """Return what a grant has come to: what was made in the tenant, what was synced, how long each step took and waited.
 
-    ``snapshot`` holds the rows of former values. What was not there before is in ``objects`` alone.
+    ``snapshot`` holds the rows of former values. What was not there before is in ``objects`` alone. ``delegated`` are the
+    permissions that the role helper is asked for: their grant remains in the tenant after the administrator's sign-in.
     """
     sync = grant.steps[StepName.DIRECTORY_SYNC]
-    is_complete = grant.state is GrantState.COMPLETED
+    was_completed = is_granted(grant)
     return {
-        "message": SUCCESS_MESSAGE if is_complete else "",
+        "message": SUCCESS_MESSAGE if grant.state is GrantState.COMPLETED else "",
         "grant_id": grant.grant_id,
         "tenant_id": grant.tenant_id,
         "tenant_name": sync.facts.get("tenant_name", ""),
-        "service_account": service_account(grant) if is_complete else None,
+        "service_account": service_account(grant) if was_completed else None,
+        "role": role_view(grant),
         "steps": [_step_receipt(step) for step in grant.steps.values()],
         "objects": list(grant.steps[StepName.MAIL_FLOW].facts.get("objects", ())),
         "users_synced": sync.facts.get("users", 0),
         "groups_synced": sync.facts.get("groups", 0),
         "permissions": {
             name: list(grant.steps[name].facts.get("permissions", ()))
-            for name in (StepName.MAIL_FLOW_CONSENT, StepName.DIRECTORY_CONSENT)
+            for name in CONSENTS
+            if name is not StepName.ACTIVITY_CONSENT or grant.steps[name].is_done
         },
+        "delegated_grants": [{"application": "role_helper", "permission": each.name} for each in delegated if _signed_in(grant)],
         "changed_settings": [_former(row) for row in snapshot if not row.key.endswith(f"|{NEW_OBJECT}")],
         "policy": grant.intent.policy,
     }
+
+
+def is_granted(grant: Grant) -> bool:
+    """True once the grant has been complete, whatever has happened to it since."""
+    return grant.steps[StepName.POLICY_ACTIVATION].finished_at is not None
+
+
+def _signed_in(grant: Grant) -> bool:
+    """True where the role was assigned, or tried to be, as the administrator who signed in."""
+    facts = grant.steps[StepName.ROLE_ASSIGNMENT].facts
+    return grant.intent.role_mode is RoleMode.SIGN_IN and (ASSIGNED_AT in facts or bool(facts.get(BY_HAND_BECAUSE)))
 
 
 def _former(row: Row) -> View:
@@ -166,15 +226,19 @@ def announcement(grant: Grant) -> str:
     """Return in a sentence what a screen reader says when a grant has moved: nothing that changes with every look."""
     if grant.state is GrantState.COMPLETED:
         return SUCCESS_MESSAGE
+    if grant.state is GrantState.RELEASED:
+        return EVENT_TITLES["grant.released"]
     moving = [step for step in grant.steps.values() if step.state not in (StepState.BLOCKED, StepState.DONE)]
-    required = [step for step in moving if not STEPS[step.name].is_optional]
-    return " ".join(f"{STEPS[step.name].title}: {step.state.replace('_', ' ')}." for step in required)
+    told = [step for step in moving if not STEPS[step.name].is_optional and (not STEPS[step.name].repeats or step.who)]
+    return " ".join(f"{STEPS[step.name].title}: {step.state.replace('_', ' ')}." for step in told)
 
 
 def _text(name: str, value: Any) -> str:
     """Return a small JSON value as text for people. Of an object that is its name, or its title and result."""
     if isinstance(value, Mapping):
-        return ": ".join(str(value[key]) for key in ("name", "title", "result") if key in value)
+        named = [str(value[key]) for key in ("name", "title", "result") if key in value]
+        lists = [f"{words(key)}: {', '.join(each)}" for key, each in value.items() if isinstance(each, list | tuple) and each]
+        return ": ".join(named) or "; ".join(lists)
     if isinstance(value, list | tuple):
         return "; ".join(filter(None, (_text(name, each) for each in value)))
     if isinstance(value, bool):
@@ -192,7 +256,9 @@ def service_account(grant: Grant) -> View:
         "tenant_name": sync.facts.get("tenant_name", ""),
         "service": grant.service,
         "directions": list(grant.intent.directions),
-        "state": "active",
+        "state": "active" if grant.state is GrantState.COMPLETED else grant.state,
+        "role_end": role_end(grant),
+        "last_check": _last_check(grant),
         "created_by": grant.created_by,
         "last_sync": _moment(sync.finished_at),
     }

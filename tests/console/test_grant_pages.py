@@ -51,7 +51,12 @@ async def test_a_grants_page_shows_every_step_in_every_state(parts: Grantline, n
 
     page = await look(parts, pages.grant, grant_id=grant_id)
 
-    shown = next(each for each in page.named("li") if STEPS[name].title in each.text)
+    items = [each for each in page.named("li") if STEPS[name].title in each.text]
+    repeats = STEPS[name].repeats is not None
+    if repeats and state is StepState.BLOCKED:  # what is done every day, once the grant is complete
+        assert items == []
+        return
+    shown = items[0]
     assert words(state) in shown.text
     assert (step.reason in shown.text) or step.problem
     assert ("Looks again at Nov 23, 2026, 12:30:15 UTC" in shown.text) is (state is StepState.WAITING)
@@ -62,7 +67,8 @@ async def test_a_grants_page_shows_every_step_in_every_state(parts: Grantline, n
     needs_person = state in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION)
     is_persons = STEPS[name].person is not None
     assert (link in page.links().values()) is (needs_person and is_persons)
-    assert retries == ([name] if needs_person and not is_persons else [])
+    is_settled = repeats and state is StepState.DONE
+    assert retries == ([name] if (needs_person and not is_persons) or is_settled else [])
 
 
 @pytest.mark.parametrize(
@@ -111,11 +117,11 @@ def completed() -> list[Step]:
 
 async def test_a_completed_grant_says_so_and_rests(parts: Grantline) -> None:
     """The success message, word for word; a page in progress looks again by itself, a finished one does not."""
-    steps = completed()
-    queued = replace(steps[-1], state=StepState.QUEUED, finished_at=None)
+    steps = {step.name: step for step in completed()}
+    queued = replace(steps[StepName.POLICY_ACTIVATION], state=StepState.QUEUED, finished_at=None)
 
-    finished = await look(parts, pages.grant, grant_id=await stored(parts, a_grant(*steps)))
-    under_way = await look(parts, pages.grant, grant_id=await stored(parts, a_grant(*steps[:-1], queued)))
+    finished = await look(parts, pages.grant, grant_id=await stored(parts, a_grant(*steps.values())))
+    under_way = await look(parts, pages.grant, grant_id=await stored(parts, a_grant(*{**steps, queued.name: queued}.values())))
 
     assert finished.named("p", role="status")[0].text == SUCCESS_MESSAGE
     assert [each.text for each in finished.named("strong")].count(SUCCESS_MESSAGE) == 1

@@ -15,7 +15,7 @@ from shared.mailflow.desired import planned_objects
 from shared.ports import ACCOUNT_STATES, AccountRow
 from shared.storage.accounts import row_key
 from shared.storage.keys import encode
-from shared.web import access, pages
+from shared.web import access, administration, pages
 from shared.web.http import MAXIMUM_FORM, Request, Visitor
 from shared.web.templates import words
 from shared.web.views import problem_view
@@ -91,6 +91,7 @@ async def test_a_page_token_that_nobody_gave_begins_anew(parts: Grantline, token
         (account_row("c", "Attention", "needs_attention"), "Fix"),
         (account_row("d", "Done", "completed", users_synced=2500, last_sync=NOW), "View"),
         (account_row("e", "Nobody", "not_granted", grant_id="", directions=()), "Grant Access"),
+        (account_row("f", "Released", "released"), "Start again"),
     ],
     ids=lambda value: value.state if isinstance(value, AccountRow) else "",
 )
@@ -103,7 +104,8 @@ async def test_a_line_of_the_dashboard_says_how_an_account_stands(parts: Grantli
     assert (", ".join(map(words, row.directions)) or "-") in cells
     assert ("2,500" in cells, "Nov 23, 2026, 12:30:15 UTC" in cells) == ((True, True) if row.last_sync else (False, False))
     assert action in cells[-1]
-    assert page.links()[action].startswith("/grants/" if row.grant_id else "/grant-access")
+    leads_to_form = not row.grant_id or row.state == "released"
+    assert page.links()[action].startswith("/grant-access?account_id=" if leads_to_form else "/grants/")
 
 
 # --- names that a careless page would stumble over -----------------------------------------------------------------------------
@@ -335,7 +337,7 @@ async def test_the_counters_are_the_timers_and_say_of_when(parts: Grantline) -> 
 
     links = [each for each in page.named("a") if each.attributes["href"].startswith("/?state")]
     counted = {each.text.split(" ")[0]: each.attributes["href"] for each in links}
-    assert {"Needs", "Waiting", "In", "Granted", "Not"} == set(counted)
+    assert {"Needs", "Waiting", "In", "Granted", "Released", "Not"} == set(counted)
     assert counted["Granted"] == "/?state=completed"
     assert "All 10000" in page.words
     assert "Counted at Nov 23, 2026, 12:30:15 UTC" in page.words
@@ -367,7 +369,7 @@ async def test_service_accounts_are_listed_with_tenant_and_maker(parts: Grantlin
     row = account_row("sa", "Fabrikam", "completed", **tenant, is_service_account=True, last_sync=NOW)
     await parts.container.storage.accounts.put(row)
 
-    page = await look(parts, pages.service_accounts)
+    page = await look(parts, administration.service_accounts)
 
     line = next(each.text for each in page.named("tr") if "Fabrikam Inc" in each.text)
     for told in ("0b2c", "Exchange Online (Inline Mode)", "Fabrikam", "Inbound", "Active", "ann", "Nov 23, 2026, 12:30:15 UTC"):
@@ -410,7 +412,7 @@ async def test_every_problem_has_a_page(parts: Grantline, code: str) -> None:
     """Cause, what to do, who, and Microsoft's own words as text."""
     found = problem(code, raw=RAW, correlation_id="an-id")
 
-    page = rendered(parts, "problem.html", status=400, problem=problem_view(found), back="/grants/x", sign_in="")
+    page = rendered(parts, "problem.html", status=400, problem=problem_view(found), back="/grants/x", sign_in="", transfer="")
 
     assert found.cause in page.words
     assert found.fix in page.words
