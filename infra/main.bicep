@@ -59,6 +59,24 @@ param roleHelperClientId string
 @description('Client id of the activity application; empty: the permission to read activity data is never offered.')
 param activityClientId string = ''
 
+@description('Content types of the activity data that are subscribed to, separated by commas.')
+param activityContentTypes string = 'Audit.Exchange,Audit.AzureActiveDirectory'
+
+@description('Tenant of the operator, named to the activity API for a quota of its own; empty: everybody\'s small one.')
+param publisherTenantId string = ''
+
+@description('Client id of the role assigner; empty: that way to the role is never offered.')
+param roleAssignerClientId string = ''
+
+@allowed(['', 'true'])
+@description('true where the directory application registers the optional permission to see when the role ends.')
+param roleWatch string = ''
+
+@minLength(1)
+@maxLength(400)
+@description('Justification of the role\'s assignment; {product} and {account} stand for their names.')
+param roleJustification string = '{product} sets up and looks after the mail flow of {account}.'
+
 @allowed(['none', 'Mail.ReadBasic.All', 'Mail.Read', 'Mail.ReadWrite'])
 @description('The product\'s permission for all mailboxes.')
 param mailboxPermission string = 'Mail.ReadBasic.All'
@@ -103,6 +121,11 @@ var operatorSettings = {
   GRANTLINE_DIRECTORY_CLIENT_ID: directoryClientId
   GRANTLINE_ROLE_HELPER_CLIENT_ID: roleHelperClientId
   GRANTLINE_ACTIVITY_CLIENT_ID: activityClientId
+  GRANTLINE_ACTIVITY_CONTENT_TYPES: activityContentTypes
+  GRANTLINE_PUBLISHER_TENANT_ID: publisherTenantId
+  GRANTLINE_ROLE_ASSIGNER_CLIENT_ID: roleAssignerClientId
+  GRANTLINE_ROLE_WATCH: roleWatch
+  GRANTLINE_ROLE_JUSTIFICATION: roleJustification
   GRANTLINE_MAILBOX_PERMISSION: mailboxPermission
   GRANTLINE_PRODUCT_NAME: productName
   GRANTLINE_SCANNER_INBOUND_HOST: scannerInboundHost

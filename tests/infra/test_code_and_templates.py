@@ -7,7 +7,7 @@ import pytest
 
 from shared import settings
 from shared.domain.steps import WORK_QUEUES, Queue
-from shared.settings import Settings, setting_name
+from shared.settings import APPLICATIONS, CREDENTIALS, Settings, setting_name
 from shared.storage.layout import TABLES
 from shared.storage.queues import POISON_SUFFIX
 from tests.infra.templates import PROJECT, config, template, variable
@@ -19,10 +19,12 @@ NOT_DEPLOYED: Mapping[str, str] = {
     "portal_url": "the simulated tenant's",
     "ca_file": "the simulated tenant's",
     "development_identity": "refused where App Service runs the app",
-    "mail_flow_client_secret": "the managed identity vouches for the registration: no secret to leak or to rotate",
-    "directory_client_secret": "the managed identity vouches for the registration",
-    "role_helper_client_secret": "the managed identity vouches for the registration",
-    "activity_client_secret": "the managed identity vouches for the registration",
+    "management_url": "the simulated tenant's",
+    **{
+        f"{application}_{credential}": "the managed identity vouches for the registration: nothing to leak or to rotate"
+        for application in APPLICATIONS
+        for credential in CREDENTIALS
+    },
     "storage_connection": "it would hold a key, and keys are off",
     "sign_in_on": "set by App Service itself",
     "site_name": "set by App Service itself",
@@ -51,6 +53,11 @@ VALUES: Mapping[str, str] = {
     "directoryClientId": "22222222-2222-4222-8222-222222222222",
     "roleHelperClientId": "33333333-3333-4333-8333-333333333333",
     "activityClientId": "55555555-5555-4555-8555-555555555555",
+    "activityContentTypes": "Audit.Exchange",
+    "publisherTenantId": "66666666-6666-4666-8666-666666666666",
+    "roleAssignerClientId": "77777777-7777-4777-8777-777777777777",
+    "roleWatch": "true",
+    "roleJustification": "{product} looks after {account}.",
     "mailboxPermission": "Mail.ReadBasic.All",
     "productName": "Grantline",
     "scannerInboundHost": "in.scanner.example",
