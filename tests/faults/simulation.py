@@ -98,7 +98,7 @@ class Schedule:
         for _ in range(MAXIMUM_TURNS):
             await self._settle()
             grant = self._grant()
-            if grant.state is GrantState.COMPLETED and grant.published == grant.seq:
+            if _is_over(grant):
                 break
             if self.now >= next_sweep and not self._running("sweep"):
                 self._start(self._sweep(), "sweep")
@@ -249,7 +249,7 @@ class Schedule:
         told = [int(message.body.split(f'"id": "{GRANT}/')[1].split('"')[0]) for message in self.world.queues["grant-events"]]
         grant = self._grant()
         return Result(
-            completed=grant.state is GrantState.COMPLETED and grant.published == grant.seq,
+            completed=_is_over(grant),
             overlaps=self.overlaps,
             effects=self.effects,
             seqs=sorted(self.world.grants[GRANT].events),
@@ -271,3 +271,9 @@ def play(seed: int, engine_class: type[Engine] = Engine, odds: Odds | None = Non
     """Play one seed and return what it came to."""
     schedule: Callable[[], Coroutine[Any, Any, Result]] = Schedule(seed, odds or Odds(), engine_class).run
     return asyncio.run(schedule())
+
+
+def _is_over(grant: Grant) -> bool:
+    """Tell whether the grant is complete, its watch has looked once, and others have been told everything."""
+    has_watched = grant.steps[StepName.ACCESS_WATCH].is_done
+    return grant.state is GrantState.COMPLETED and has_watched and grant.published == grant.seq
