@@ -29,7 +29,7 @@ class MissingFact:
 class Consent:
     """What an application's own token says of its consent, against what Grantline's catalogue says.
 
-    ``missing`` breaks it; ``extra`` is more than is asked for. ``error`` is why no token came, and then nothing else is known.
+    ``missing`` breaks it; ``extra`` is more than is asked for. ``error`` is why no token came, and then all is missing.
     """
 
     application: str
@@ -49,13 +49,13 @@ class Consent:
 async def read_consent(run: Run, application: str) -> Consent:
     """Compare what an application's own token carries with what it must and may. Raises ProblemError for an operator's fault."""
     identity = run.clients.microsoft.identity
+    required = identity.required_permissions(application)
     try:
         token = await identity.application_token(application, run.grant.tenant_id)
     except (NotYetError, ProblemError) as error:
         if isinstance(error, ProblemError) and error.problem.who is not Actor.TENANT_ADMINISTRATOR:
             raise  # the operator's own fault, such as an expired secret: nobody in the tenant can put it right
-        return Consent(application, error=str(error))
-    required = identity.required_permissions(application)
+        return Consent(application, missing=required, error=str(error))
     known = required | identity.optional_permissions(application)
     return Consent(application, required - token.permissions, token.permissions - known)
 

@@ -20,6 +20,8 @@ from shared.workflows.verification import FIRST_LOOK, LONGEST, PATIENCE
 
 ROLE_WATCH = "RoleAssignmentSchedule.Read.Directory"
 """The optional permission that shows when the role ends, whoever assigned it."""
+MISSING, EXTRA = "missing", "extra"
+"""Facts: by application, the permissions that were taken away, and those that nobody asked for."""
 EXTENDABLE = frozenset({RoleMode.SIGN_IN, RoleMode.APPLICATION})
 """The ways to the role by which Grantline can extend it."""
 
@@ -30,15 +32,17 @@ async def access_watch(run: Run) -> Outcome:
     consents = [await read_consent(run, name) for name in names]
     missing = [fact for consent in consents for fact in consent.facts]
     if missing:
-        return _missing(run, missing, "consent_missing")
+        lost_permissions = {each.application: sorted(each.missing) for each in consents if each.missing}
+        return _missing(run, missing, "consent_missing", {MISSING: lost_permissions})
     lost = await role_facts(run)
     if lost:
-        return _missing(run, lost, "fact_missing")
-    facts: Facts = {"extra": {each.application: sorted(each.extra) for each in consents if each.extra}, **await _role_end(run)}
+        return _missing(run, lost, "fact_missing", {MISSING: {}})
+    extra = {each.application: sorted(each.extra) for each in consents if each.extra}
+    facts: Facts = {MISSING: {}, EXTRA: extra, **await _role_end(run)}
     return _ends_soon(run, facts) or Done(facts=facts)
 
 
-def _missing(run: Run, missing: list[MissingFact], code: str) -> Outcome:
+def _missing(run: Run, missing: list[MissingFact], code: str, facts: Facts) -> Outcome:
     """Take what is missing for a stale read at first; then have its owner do it again."""
     words = told([fact.words for fact in missing])
     cause = f"Not as Grantline left it: {words}" if code == "fact_missing" else ""
@@ -47,7 +51,7 @@ def _missing(run: Run, missing: list[MissingFact], code: str) -> Outcome:
         schedule.backoff(run.step.attempts + 1, FIRST_LOOK, LONGEST),
         f"Not as Grantline left it, looking again: {words}",
         give_up=PATIENCE,
-        then=Reopen(step=missing[0].step, why=words, problem=found),
+        then=Reopen(step=missing[0].step, why=words, problem=found, facts=facts),
     )
 
 
