@@ -16,7 +16,7 @@ from shared.microsoft import permissions
 from shared.microsoft.clouds import Cloud, Egress, roles_page
 from shared.microsoft.permissions import Application
 from shared.microsoft.rotation import Rotation
-from shared.ports import ApplicationToken, AskedPermission, RefusedError
+from shared.ports import ApplicationToken, AskedPermission, MicrosoftCall, RefusedError
 from shared.settings import ManagedIdentity, Settings
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ class EntraIdentity:
                 entry.reason,
                 entry.risk,
                 entry.delegated,
+                is_optional=entry.optional,
+                calls=tuple(MicrosoftCall(call.method, call.path, call.source) for call in permissions.calls_of(entry)),
             )
             for entry in permissions.asked(application, self._settings)
         )

@@ -248,7 +248,7 @@ SIGN_IN_SCOPES: tuple[Scope, ...] = (
     Scope(
         "profile",
         "Know the administrator by the object id, which stands in the token with this scope alone.",
-        "Shows Grantline the person's name and sign-in name; neither is stored.",
+        "Shows Grantline the person's name and sign-in name; the latter stands in the grant's history.",
         "learn.microsoft.com/entra/identity-platform/id-token-claims-reference",
     ),
 )
@@ -286,6 +286,12 @@ def expected(application: str, settings: Settings) -> frozenset[str]:
 def optional(application: str, settings: Settings) -> frozenset[str]:
     """Return the names of the application permissions that a consent may have given beside."""
     return frozenset(entry.name for entry in asked(application, settings) if entry.optional)
+
+
+def calls_of(permission: Permission) -> tuple[Call, ...]:
+    """Return the calls that are made with a permission; none for one that only the product uses."""
+    wanted = (permission.application, permission.name)
+    return tuple(call for call in CALLS if (call.application, call.permission) == wanted)
 
 
 def resource_of(application: str) -> Resource:
