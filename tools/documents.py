@@ -1,4 +1,4 @@
-"""Writes the documents that come from the code: docs/messages.md, steps.md, api.md, openapi.json and the README's settings table.
+"""Writes the documents that come from the code: files of docs/ and the README's settings table.
 
 usage: python -m tools.documents [--check]    --check changes nothing and fails when a document is not what the code says
 """
@@ -14,6 +14,7 @@ from shared.settings import Settings, setting_name
 from shared.web.access import AUDIENCES
 from shared.web.openapi import OPERATIONS, document
 from shared.web.site import STATUS
+from tools import microsoft_documents
 
 PROJECT = Path(__file__).parents[1]
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -128,6 +129,8 @@ def documents() -> dict[Path, str]:
         PROJECT / "docs" / "steps.md": steps(),
         PROJECT / "docs" / "api.md": api(),
         PROJECT / "docs" / "openapi.json": f"{json.dumps(document(), indent=2)}\n",
+        PROJECT / "docs" / "permissions.md": microsoft_documents.permissions(),
+        PROJECT / "docs" / "errors.md": microsoft_documents.errors(),
         PROJECT / "README.md": readme((PROJECT / "README.md").read_text()),
     }
 

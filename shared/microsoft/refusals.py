@@ -1,7 +1,7 @@
 """What every refusal of Microsoft means: one table for each kind of caller, tried in order, the first match wins.
 
 Microsoft asks not to depend on texts or numbers staying the same, so a table ends with what an answer means that it does not
-know: a problem with the raw text, never a guess. ``docs/errors.md`` is made from here (``tools/error_documents.py``).
+know: a problem with the raw text, never a guess. ``docs/errors.md`` is made from here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -265,14 +265,14 @@ PIM_STATUS: Mapping[str, str] = {
 """States of a request for a role, answered with 201, that assign nothing; all others do, now or within seconds
 (https://learn.microsoft.com/graph/api/resources/unifiedroleassignmentschedulerequest)."""
 
-TABLES: Mapping[str, Rules] = {
-    "Microsoft Entra, to an application that asks for a token": TOKEN,
-    "Microsoft Entra, to the code of a sign-in": CODE,
-    "Microsoft Entra, in the browser": REDIRECT,
-    "Microsoft Graph, to the directory application": DIRECTORY,
-    "Microsoft Graph, about roles, to an administrator's sign-in": ROLES,
-    "Microsoft Graph, about roles, to an application": APPLICATION_ROLES,
-    "Exchange Online, to the mail-flow application": EXCHANGE,
-    "Office 365 Management Activity API, to the activity application": ACTIVITY,
+TABLES: Mapping[tuple[str, str], Rules] = {
+    ("Microsoft Entra", "to an application that asks for a token"): TOKEN,
+    ("Microsoft Entra", "to the code of a sign-in"): CODE,
+    ("Microsoft Entra", "in the browser"): REDIRECT,
+    ("Microsoft Graph", "to the directory application"): DIRECTORY,
+    ("Microsoft Graph", "about roles, to an administrator's sign-in"): ROLES,
+    ("Microsoft Graph", "about roles, to an application"): APPLICATION_ROLES,
+    ("Exchange Online", "to the mail-flow application"): EXCHANGE,
+    ("Office 365 Management Activity API", "to the activity application"): ACTIVITY,
 }
-"""Every table, by who answers whom."""
+"""Every table, by the service that answers, and where."""
