@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from string import Formatter
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
@@ -80,10 +81,12 @@ def _content_types(value: str) -> str:
 
 def _justification(value: str) -> str:
     try:
-        filled = value.format(product="", account="")
-    except (KeyError, IndexError, ValueError):
-        raise ValueError("may hold {product} and {account}, and no other braces") from None
-    if not filled.strip() or len(value) > 400:
+        places = {name: (spec, conversion) for _, name, spec, conversion in Formatter().parse(value) if name is not None}
+    except ValueError:
+        places = {"": ("", None)}
+    if places.keys() - {"product", "account"} or set(places.values()) - {("", None)}:
+        raise ValueError("may hold {product} and {account}, and no other braces")
+    if not value.format(product="", account="").strip() or len(value) > 400:
         raise ValueError("must be 1 to 400 characters")
     return value
 

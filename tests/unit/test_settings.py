@@ -1,9 +1,13 @@
 """Settings: every fault at once, never a value."""
 
 import pytest
+from pydantic import SecretStr
 
-from shared.settings import SettingsError, load
+from shared.certificates import read_certificate
+from shared.microsoft.permissions import Application
+from shared.settings import APPLICATIONS, CREDENTIALS, ManagedIdentity, Settings, SettingsError, load
 from tests.support.app_settings import APP_SETTINGS
+from tests.support.certificates import client_certificate
 
 
 def test_complete_settings_are_read() -> None:
@@ -110,7 +114,112 @@ def test_activity_data_is_offered_where_its_application_is_set() -> None:
     assert load({**APP_SETTINGS, **activity, **identity}).offers_activity
 
 
-def test_a_secret_without_its_application_is_a_fault() -> None:
+IDENTITY = "00000000-0000-4000-8000-000000000009"
+MAIL_FLOW_SECRET = "GRANTLINE_MAIL_FLOW_CLIENT_SECRET"
+
+
+def test_every_application_has_every_credential() -> None:
+    """Settings, registrations and their order of trial are the same for all applications."""
+    assert set(APPLICATIONS) == {str(application) for application in Application}
+    for application in APPLICATIONS:
+        for credential in CREDENTIALS:
+            assert f"{application}_{credential}" in Settings.model_fields
+
+
+def test_the_newest_credential_is_tried_first() -> None:
+    """A certificate before a secret, and what is former last; the managed identity where there is neither of the newer two."""
+    newer, older = client_certificate("one")[0], client_certificate("other")[0]
+    identity = {"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID": IDENTITY}
+    both = load({**APP_SETTINGS, "GRANTLINE_MAIL_FLOW_CERTIFICATE": newer, "GRANTLINE_MAIL_FLOW_FORMER_CREDENTIAL": older})
+    vouched = load({**APP_SETTINGS, **identity, MAIL_FLOW_SECRET: "", "GRANTLINE_MAIL_FLOW_FORMER_CREDENTIAL": "made up"})
+
+    assert both.credentials_of("mail_flow") == (read_certificate(newer), SecretStr("made up MAIL_FLOW"), read_certificate(older))
+    assert both.credentials_of("directory") == (SecretStr("made up DIRECTORY"),)
+    assert vouched.credentials_of("mail_flow") == (ManagedIdentity(IDENTITY), SecretStr("made up"))
+    assert "PRIVATE" not in repr(both)
+    assert "made up" not in repr(vouched)
+
+
+def test_a_certificate_is_a_credential() -> None:
+    """With a certificate neither a secret nor a managed identity is needed; a former credential alone is not enough."""
+    certificate = client_certificate("one")[0]
+
+    assert load({**APP_SETTINGS, MAIL_FLOW_SECRET: "", "GRANTLINE_MAIL_FLOW_CERTIFICATE": certificate}).mail_flow_certificate
+    with pytest.raises(SettingsError, match="missing: GRANTLINE_MAIL_FLOW_CERTIFICATE"):
+        load({**APP_SETTINGS, MAIL_FLOW_SECRET: "", "GRANTLINE_MAIL_FLOW_FORMER_CREDENTIAL": certificate})
+
+
+def test_a_certificate_that_can_not_be_used_stops_the_start() -> None:
+    """Unreadable, of another key, or expired: told with its setting's name, and nothing of it is shown."""
+    expired, _ = client_certificate("one", days=-1)
+    mixed = client_certificate("one")[0].partition("-----BEGIN CERTIFICATE")[0] + client_certificate("other")[1]
+    for value, words in (("made up", "must be PEM"), (mixed, "belongs to its private key"), (expired, "has expired on 20")):
+        with pytest.raises(SettingsError) as caught:
+            load({**APP_SETTINGS, "GRANTLINE_DIRECTORY_CERTIFICATE": value})
+        assert str(caught.value).startswith("GRANTLINE_DIRECTORY_CERTIFICATE: ")
+        assert words in str(caught.value)
+        assert value.splitlines()[-2:][0] not in str(caught.value)
+
+
+def test_an_expired_former_certificate_stops_nothing() -> None:
+    """It is what a rotation has left behind: the application starts with the newer one. One that can't be read is a fault."""
+    expired, _ = client_certificate("one", days=-1)
+
+    assert load({**APP_SETTINGS, "GRANTLINE_DIRECTORY_FORMER_CREDENTIAL": expired}).directory_former_credential
+    with pytest.raises(SettingsError, match="GRANTLINE_DIRECTORY_FORMER_CREDENTIAL: must be PEM"):
+        load({**APP_SETTINGS, "GRANTLINE_DIRECTORY_FORMER_CREDENTIAL": "-----BEGIN CERTIFICATE-----"})
+
+
+@pytest.mark.parametrize("credential", ["CERTIFICATE", "CLIENT_SECRET", "FORMER_CREDENTIAL"])
+@pytest.mark.parametrize("application", ["ACTIVITY", "ROLE_ASSIGNER"])
+def test_a_credential_without_its_application_is_a_fault(application: str, credential: str) -> None:
     """A client id that was forgotten, or misspelt, is told: the offer would be missing without a word."""
-    with pytest.raises(SettingsError, match="GRANTLINE_ACTIVITY_CLIENT_ID: is missing"):
-        load({**APP_SETTINGS, "GRANTLINE_ACTIVITY_CLIENT_SECRET": "made up"})
+    value = client_certificate("one")[0] if credential == "CERTIFICATE" else "made up"
+    with pytest.raises(SettingsError) as caught:
+        load({**APP_SETTINGS, f"GRANTLINE_{application}_{credential}": value})
+
+    assert str(caught.value) == f"GRANTLINE_{application}_CLIENT_ID: is missing; GRANTLINE_{application}_{credential} is set"
+
+
+def test_the_role_assigner_is_offered_where_it_is_set() -> None:
+    """As the activity application: only with a client id of its own."""
+    assigner = {"GRANTLINE_ROLE_ASSIGNER_CLIENT_ID": ACTIVITY_ID, "GRANTLINE_ROLE_ASSIGNER_CLIENT_SECRET": "made up"}
+
+    assert not load(APP_SETTINGS).offers_role_assigner
+    assert load({**APP_SETTINGS, **assigner}).offers_role_assigner
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ACTIVITY_CONTENT_TYPES", "Audit.Exchange,Audit.Everything", "must be some of: Audit.AzureActiveDirectory"),
+        ("ACTIVITY_CONTENT_TYPES", " , ", "must be some of"),
+        ("PUBLISHER_TENANT_ID", "contoso.com", "GUID"),
+        ("ROLE_WATCH", "perhaps", "boolean"),
+        ("ROLE_JUSTIFICATION", "For {tenant}", "{product} and {account}"),
+        ("ROLE_JUSTIFICATION", "For {}", "{product} and {account}"),
+        ("ROLE_JUSTIFICATION", "For {product", "{product} and {account}"),
+        ("ROLE_JUSTIFICATION", "{product.__class__}", "{product} and {account}"),
+        ("ROLE_JUSTIFICATION", "{product!r:>500}", "{product} and {account}"),
+        ("ROLE_JUSTIFICATION", " ", "1 to 400"),
+        ("ROLE_JUSTIFICATION", "x" * 401, "1 to 400"),
+        ("MANAGEMENT_URL", "http://localhost", "https"),
+    ],
+)
+def test_malformed_settings_of_consent_and_role_are_named(name: str, value: str, words: str) -> None:
+    """Content types are Microsoft's, the publisher is a tenant's id, and a justification has its two places and no others."""
+    with pytest.raises(SettingsError) as caught:
+        load({**APP_SETTINGS, f"GRANTLINE_{name}": value})
+
+    assert str(caught.value).startswith(f"GRANTLINE_{name}: ")
+    assert words in str(caught.value)
+
+
+def test_settings_of_consent_and_role_have_defaults() -> None:
+    """What a deployment that says nothing gets."""
+    settings = load(APP_SETTINGS)
+
+    assert settings.content_type_names == ("Audit.Exchange", "Audit.AzureActiveDirectory")
+    assert settings.role_justification.format(product="Grantline", account="Contoso").startswith("Grantline sets up")
+    assert not settings.role_watch
+    assert load({**APP_SETTINGS, "GRANTLINE_ROLE_WATCH": "true"}).role_watch
