@@ -59,11 +59,16 @@ class _HttpClient:
 
     def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> httpx.Response:
         """Send a POST request with a form."""
-        form = {name: value for name, value in (data or {}).items() if value is not None}
+        form = {name: _text(value) for name, value in (data or {}).items() if value is not None}
         return _not_busy(self._client.post(url, params=params, data=form, headers=headers))
 
     def close(self) -> None:
         """Leave the connection to who opened it."""
+
+
+def _text(value: Any) -> Any:
+    """Return a form's value as httpx sends it: MSAL gives an assertion that it has signed as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _not_busy(response: httpx.Response) -> httpx.Response:
