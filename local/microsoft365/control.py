@@ -16,8 +16,10 @@ from pydantic import TypeAdapter
 
 from local.microsoft365 import registrations
 from local.microsoft365.clock import timestamp
+from local.microsoft365.control_tenants import TenantControl
 from local.microsoft365.faults import Fault
 from local.microsoft365.identity.client_authentication import check_certificate, check_public_key
+from local.microsoft365.identity.errors import KINDS
 from local.microsoft365.model import FederatedCredential, Registration, Tenant
 from local.microsoft365.recorder import RecordedRequest
 from local.microsoft365.seed import TenantSeed
@@ -72,6 +74,8 @@ class Control:
 
     def __init__(self, simulation: Simulation, add_tenant: Callable[[TenantSeed], Tenant], reset: Callable[[], None]) -> None:
         self._simulation = simulation
+        self.of_tenants = TenantControl(simulation)
+        """The requests about one tenant."""
         self._add_tenant = add_tenant
         self._reset = reset
 
@@ -109,6 +113,8 @@ class Control:
         fault = await _body(request, _FAULT)
         if fault.times < 1:
             raise ControlError("times: one or more")
+        if fault.aadsts is not None and fault.aadsts not in KINDS:
+            raise ControlError(f"aadsts: {fault.aadsts} is none of the numbers that are known here")
         _check_pattern(fault.match.path)
         self._simulation.faults.add(fault)
         return asdict(fault)
@@ -260,6 +266,7 @@ def routes(control: Control) -> list[web.RouteDef]:
         ("POST", "applications/{name}/credentials", control.add_credential),
         ("POST", "reset", control.reset),
         ("GET", "contract", control.contract),
+        *control.of_tenants.table(),
     )
     return [web.route(method, f"/_control/{path}", _answered(handler)) for method, path, handler in table]
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from local.microsoft365.activity.errors import default_document
 from local.microsoft365.catalogue import EXCHANGE, GRAPH
 from local.microsoft365.faults import Fault
 from local.microsoft365.graph import resource_units
@@ -140,6 +141,8 @@ def _failure(simulation: Simulation, request: web.Request, fault: Fault) -> web.
 
 def default_body(simulation: Simulation, request: web.Request, status: int) -> dict[str, Any]:
     """The body that the service documents for a refusal that it did not choose itself."""
+    if api_of(request.path) == "activity":
+        return default_document(status, request.method, request.query.get("PublisherIdentifier", ""))
     code, message = _CODES.get(status, ("UnknownError", "An unexpected error occurred."))
     if api_of(request.path) != "graph":
         return {"error": {"code": code, "message": message}}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from local.microsoft365 import control, exchange, graph, identity, middlewares, portal
+from local.microsoft365 import activity, control, exchange, graph, identity, middlewares, portal
 from local.microsoft365.clock import Clock
 from local.microsoft365.contract import Contract
 from local.microsoft365.faults import Fault
@@ -162,6 +162,7 @@ def build_app(keeper: Keeper) -> web.Application:
     application.add_routes(control.routes(control.Control(simulation, keeper.add_tenant, keeper.reset)))
     application.add_routes(graph.routes(simulation))
     application.add_routes(exchange.routes(simulation))
+    application.add_routes(activity.routes(simulation))
     browser = identity.new_browser(simulation)
     application.add_routes(portal.routes(browser))
     application.add_routes(identity.routes(browser))
