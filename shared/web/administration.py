@@ -1,8 +1,9 @@
 """The views of Administration: service accounts with what can be done about their access, and the catalogue of permissions."""
 
 from shared.domain.steps import StepName
-from shared.web.http import Reply, Request
+from shared.web.http import Reply, Request, see_other
 from shared.web.pages import APPLICATIONS, MOVING, SERVICE_ACCOUNTS, address, shown_grant
+from shared.web.redirects import grant_page
 from shared.web.site import Site, page
 
 
@@ -30,8 +31,10 @@ async def service_account(site: Site, request: Request) -> Reply:
 
 
 async def release(site: Site, request: Request) -> Reply:
-    """Show what it means to give a tenant back, before anybody signs in for it."""
+    """Show what it means to give a tenant back, before anybody signs in for it; the grant's page, where there is none to give."""
     stored = (await site.load(request)).grant
+    if stored.released_at or not stored.tenant_id:
+        return see_other(grant_page(stored.grant_id))
     return page(site, request, "release.html", **await shown_grant(site, request, stored))
 
 
