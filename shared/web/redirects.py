@@ -200,22 +200,15 @@ class ConsentFlow:
             return grant_page(grant.grant_id)
         request, answer = await self._redeem(query, pending, state)
         who = await self._prove(request, answer)
-        if query.get("iss", self._issuer_of(who)) != self._issuer_of(who):
-            raise RedirectError(problem=problem("sign_in_not_proved", raw="the redirect names another issuer"))
-        if pending.purpose in FRESH:
-            proof.require_fresh(who, pending.begun_at)
+        self._check_proof(query, grant, pending, who)
         if pending.purpose is Purpose.RELEASE:
-            proof.require_administrator(who, proof.ADMINISTRATORS, grant.tenant_id)
             await self.ownership.release(grant, who, to_row(state, replace(pending, consumed=True)))
             return grant_page(grant.grant_id)
-        proof.require_administrator(who, proof.accepted(pending.step, grant.role_mode), grant.pinned_tenant)
+        if _brings_token(pending):
+            self._check_token(pending, who, answer)
         if not _moves(grant, pending):
             return grant_page(grant.grant_id)
-        if pending.purpose is Purpose.TRANSFER:
-            await self.ownership.take_over(grant, who)
-        if not await self.ownership.reserve(grant, who):
-            address = f"{grant_page(grant.grant_id)}/steps/{pending.step}/transfer"
-            raise RedirectError(problem=problem("tenant_taken"), more={"transfer": address})
+        await self._own(grant, pending, who)
         if _brings_token(pending):
             return await self._hand_over(grant, pending, state, who, answer)
         return await self._to_consent(grant, pending, state, who)
@@ -261,8 +254,31 @@ class ConsentFlow:
             now=self.engine.clock(),
         )
 
-    def _issuer_of(self, who: Proof) -> str:
-        return self.microsoft.sign_in.issuer().replace("{tenantid}", who.tenant_id)
+    def _check_proof(self, query: Mapping[str, str], grant: Grant, pending: Pending, who: Proof) -> None:
+        """Raise RedirectError unless who signed in may do what the sign-in was begun for, on this grant."""
+        issuer = self.microsoft.sign_in.issuer().replace("{tenantid}", who.tenant_id)
+        if query.get("iss", issuer) != issuer:
+            raise RedirectError(problem=problem("sign_in_not_proved", raw="the redirect names another issuer"))
+        if pending.purpose not in FRESH:
+            proof.require_administrator(who, proof.accepted(pending.step, grant.role_mode), grant.pinned_tenant)
+            return
+        is_release = pending.purpose is Purpose.RELEASE
+        proof.require_fresh(who, pending.begun_at)
+        proof.require_administrator(who, proof.ADMINISTRATORS, grant.tenant_id if is_release else grant.pinned_tenant)
+
+    async def _own(self, grant: Grant, pending: Pending, who: Proof) -> None:
+        """Have the proved tenant for the grant's account. Raises RedirectError where another account has it, and keeps it."""
+        if pending.purpose is Purpose.TRANSFER:
+            await self.ownership.take_over(grant, who)
+        if not await self.ownership.reserve(grant, who):
+            address = f"{grant_page(grant.grant_id)}/steps/{pending.step}/transfer"
+            raise RedirectError(problem=problem("tenant_taken"), more={"transfer": address})
+
+    def _check_token(self, pending: Pending, who: Proof, answer: SignInAnswer) -> None:
+        """Raise RedirectError for an access token that is not the one of this sign-in."""
+        sign_in = self.microsoft.sign_in
+        client_id = sign_in.client_id(pending.application)
+        proof.check_access_token(answer.access_token, who, client_id=client_id, audiences=sign_in.graph_audiences())
 
     # --- what comes of it ----------------------------------------------------------------------------------------------------
 
@@ -288,9 +304,6 @@ class ConsentFlow:
 
     async def _hand_over(self, grant: Grant, pending: Pending, state: str, who: Proof, answer: SignInAnswer) -> str:
         """Seal the administrator's token in its row and queue the role assignment, in one transaction."""
-        sign_in = self.microsoft.sign_in
-        client_id = sign_in.client_id(pending.application)
-        proof.check_access_token(answer.access_token, who, client_id=client_id, audiences=sign_in.graph_audiences())
         expires_at = self.engine.clock() + min(timedelta(seconds=answer.expires_in), TOKEN_LIFETIME)
         sealed = sealing.seal(self.settings.sealing_key, answer.access_token, place=sealed_place(grant.grant_id, grant.tenant_id))
         rows = (

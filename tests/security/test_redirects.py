@@ -3,18 +3,20 @@
 What holds of every refusal (plain words, audit event, nothing kept that could be trusted) is checked by ``visitor.refused``.
 """
 
+import asyncio
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
+from local.microsoft365.model import Role, RoleAssignment
 from shared.consent.sealing import SEALED_ROW
 from shared.consent.state import LIFETIME, RedirectError, new_secret, new_state
 from shared.domain.grant import RoleMode
 from shared.domain.steps import StepName, StepState
 from shared.ports import Binding
-from tests.security.visitor import Visitor, new_account, query_of, refused, with_query
+from tests.security.visitor import KilledError, Visitor, new_account, query_of, refused, with_query
 from tests.support.grantline import CONSOLE, Grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -300,10 +302,6 @@ async def test_a_tenant_that_another_account_got_meanwhile_is_not_taken_from_it(
 # --- redirects that are lost, doubled or killed --------------------------------------------------------------------------------
 
 
-class KilledError(BaseException):
-    """The process ends here: nothing catches it."""
-
-
 def kill_at_save(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Have the process end at the next save of a grant, just before or just after it."""
     grants = parts.container.storage.grants
@@ -332,6 +330,94 @@ async def test_a_doubled_redirect_changes_nothing(parts: Grantline) -> None:
 
     assert (await parts.grant(grant_id), await parts.events(grant_id)) == before
     assert before[1].count("step.person_acted") == 1
+
+
+async def test_of_two_redirects_at_once_one_goes_on(parts: Grantline) -> None:
+    """A double click, or a reload while the first is on its way, sends the code once and leaves nothing on the step."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    signed_in = await visitor.redirected(grant_id)
+    parts.simulation.recorder.clear()
+
+    ends = sorted(await asyncio.gather(*(visitor.take(signed_in) for _ in range(3))))
+
+    assert ends[:2] == [f"/grants/{grant_id}"] * 2
+    assert "/adminconsent" in ends[2]
+    step = (await parts.grant(grant_id)).steps[MAIL_FLOW]
+    assert (step.state, step.problem) == (StepState.WAITING_FOR_PERSON, None)
+    assert "consent.refused" not in await parts.events(grant_id)
+    organizations = "/organizations/oauth2/v2.0/token"
+    assert len([each for each in parts.simulation.recorder.requests if each.path == organizations]) == 1
+
+
+async def test_a_refusal_is_written_down_once_a_minute(parts: Grantline) -> None:
+    """A redirect that is loaded again and again does not fill the audit; a minute later, or for another reason, it is told."""
+    visitor = Visitor(parts, "member@contoso.com")
+    grant_id = await parts.start(new_account())
+
+    async def refused_sign_in(*, told: bool) -> None:
+        redirect = await visitor.redirected(grant_id)
+        assert (await refused(parts, grant_id, redirect, visitor.cookie, told=told)).code == "not_administrator"
+
+    await refused_sign_in(told=True)
+    for _ in range(3):
+        await refused_sign_in(told=False)
+    elsewhere = await visitor.redirected(grant_id)
+    assert (await refused(parts, grant_id, elsewhere, new_secret())).code == "other_browser"
+    assert (await refused(parts, grant_id, elsewhere, new_secret(), told=False)).code == "other_browser"
+    parts.clock.offset = timedelta(seconds=61)
+    await refused_sign_in(told=True)
+
+
+async def test_a_proved_sign_in_cures_what_a_refused_one_left(parts: Grantline) -> None:
+    """The refusal stands on the step until somebody who may signs in."""
+    member, visitor = Visitor(parts, "member@contoso.com"), Visitor(parts)
+    grant_id = await parts.start(new_account())
+    await refused(parts, grant_id, await member.redirected(grant_id), member.cookie)
+    found = (await parts.grant(grant_id)).steps[MAIL_FLOW].problem
+    assert found
+    assert found.code == "not_administrator"
+
+    await visitor.take(await visitor.redirected(grant_id))
+
+    assert (await parts.grant(grant_id)).steps[MAIL_FLOW].problem is None
+
+
+async def test_a_consent_that_never_comes_back_is_told_at_once(parts: Grantline) -> None:
+    """From the click on the step waits for the administrator, and says where they are; the same link goes on."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    before = (await parts.grant(grant_id)).steps[MAIL_FLOW]
+
+    await visitor.take(await visitor.redirected(grant_id))
+
+    step = (await parts.grant(grant_id)).steps[MAIL_FLOW]
+    assert (step.state, step.who, step.clock) == (StepState.WAITING_FOR_PERSON, before.who, before.clock)
+    assert "sent to Microsoft to accept; nothing has come back" in step.reason
+    assert "/oauth2/v2.0/authorize" in await visitor.begin(grant_id)
+
+
+async def test_who_must_activate_a_role_first_has_the_time_for_it(parts: Grantline) -> None:
+    """The page says that an eligible role counts once activated; a sign-in that was begun may be finished an hour later."""
+    visitor = Visitor(parts, "member@contoso.com")
+    grant_id = await parts.start(new_account())
+    refusal = await refused(parts, grant_id, await visitor.redirected(grant_id), visitor.cookie)
+    assert "eligible counts once it is activated" in str(refusal.page.body)
+    location = await visitor.begin(grant_id)
+
+    activate(parts, visitor.name)
+    parts.clock.offset = timedelta(minutes=59)
+
+    assert "/adminconsent" in await visitor.take(await visitor.at_microsoft(location))
+
+
+def activate(parts: Grantline, name: str) -> None:
+    """Have a person hold the Global Administrator role from now on, as activating it in Privileged Identity Management does."""
+    tenant = parts.simulation.store.tenant(parts.facts["tenant_id"])
+    user = tenant.users.find(name)
+    assert user
+    now = parts.simulation.clock.now()
+    tenant.role_assignments["activated"] = RoleAssignment("activated", Role.GLOBAL_ADMINISTRATOR, user.id, now, now)
 
 
 async def test_a_used_consent_does_not_prompt_another_look(parts: Grantline) -> None:

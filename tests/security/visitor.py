@@ -33,6 +33,10 @@ _ACCOUNTS = count(1)
 MAXIMUM_PAGES = 8
 
 
+class KilledError(BaseException):
+    """The process ends here: nothing catches it."""
+
+
 async def begin_anew(parts: Grantline) -> None:
     """Put the tenants back as seeded, take every binding away, and set the clock to the present."""
     context = ssl.create_default_context(cafile=parts.facts["ca_file"])

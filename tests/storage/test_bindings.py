@@ -51,6 +51,38 @@ async def test_a_confirmed_binding_stands_against_others_for_ever(kept: Kept) ->
     assert await kept.storage.bindings.bind_tenant(later) == confirmed
 
 
+async def test_a_binding_gives_way_where_its_grant_is_named(kept: Kept) -> None:
+    """Who knows a grant to be released names it: its binding, even a confirmed one, is replaced, once."""
+    bindings = kept.storage.bindings
+    await bindings.bind_tenant(replace(OURS, confirmed=True))
+    theirs = replace(OURS, account_id="theirs", grant_id="grant-2")
+
+    assert await bindings.bind_tenant(theirs, instead_of="grant-1") == theirs
+    assert await bindings.tenant("tenant") == theirs
+    assert await bindings.bind_tenant(replace(OURS, grant_id="grant-3"), instead_of="grant-1") == theirs
+
+
+async def test_a_binding_of_another_grant_than_the_named_one_stands(kept: Kept) -> None:
+    """The account of a released grant may have come back with another one meanwhile: that one is not replaced."""
+    bindings = kept.storage.bindings
+    again = await bindings.bind_tenant(replace(OURS, grant_id="grant-9", confirmed=True))
+    theirs = replace(OURS, account_id="theirs", grant_id="grant-2")
+
+    assert await bindings.bind_tenant(theirs, instead_of="grant-1") == again
+    assert await bindings.bind_tenant(replace(theirs, grant_id=""), instead_of="") == again
+
+
+async def test_of_rivals_for_a_released_tenant_one_wins(kept: Kept) -> None:
+    """All name the same released grant, and are told the same binding."""
+    await kept.storage.bindings.bind_tenant(replace(OURS, confirmed=True))
+    rivals = [replace(OURS, account_id=f"account-{number}", grant_id=f"grant-2{number}") for number in range(6)]
+
+    told = await asyncio.gather(*(kept.storage.bindings.bind_tenant(each, instead_of="grant-1") for each in rivals))
+
+    assert set(told) == {await kept.storage.bindings.tenant("tenant")}
+    assert OURS.account_id not in {each.account_id for each in told}
+
+
 async def test_an_account_may_bind_its_tenant_again(kept: Kept) -> None:
     """The same account confirms, or comes with another grant; what is confirmed stays so."""
     await kept.storage.bindings.bind_tenant(OURS)
