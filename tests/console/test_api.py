@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared.domain import decide
 from shared.domain.grant import SUCCESS_MESSAGE
 from shared.domain.steps import StepName
 from shared.web.openapi import document
@@ -104,6 +105,37 @@ async def test_any_name_comes_back_as_it_is(program: Program, account: str, name
     assert (await program.get("api_grant", grant_id=grant_id)).json["account_name"] == name
     found = [item for item in await listed(program, "api_accounts") if item["account_id"] == account]
     assert [(item["account_name"], item["grant_id"]) for item in found] == [(name, grant_id)]
+
+
+# --- access --------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_ticket_goes_with_the_way_to_the_role(program: Program, account: str) -> None:
+    """What the tenant's policy wants is kept, and shown with the way; without a ticket it stays as it was."""
+    grant_id = await started(program, account)
+    choice = {"type": "role_mode.choose", "role_mode": "by_hand"}
+
+    await program.post(
+        "api_grant_command", {**choice, "ticket_number": "CHG-1", "ticket_system": "Desk"}, key="t", grant_id=grant_id
+    )
+    after = await program.post("api_grant_command", {**choice, "role_mode": "application"}, key="u", grant_id=grant_id)
+
+    role = after.json["role"]
+    assert (role["mode"], role["ticket_number"], role["ticket_system"], role["end"]) == ("application", "CHG-1", "Desk", "")
+
+
+async def test_a_released_grant_is_told_as_such(service: Grantline, program: Program) -> None:
+    """Its state and when; it is listed under it, and what it came to is still there."""
+    grant_id = await started(program, "released")
+    await service.container.engine.commit(grant_id, lambda grant, now: decide.release(grant, now, actor="Ada", why="asked for"))
+
+    grant = (await program.get("api_grant", grant_id=grant_id)).json
+    listed_there = await listed(program, "api_accounts", "state=released")
+
+    assert (grant["state"], grant["released_at"] is not None) == ("released", True)
+    assert not [step for step in grant["steps"] if step["link"] or step["can_retry"]]
+    assert [item["grant_id"] for item in listed_there] == [grant_id]
+    assert (await program.get("api_receipt", grant_id=grant_id)).json["role"]["mode"] == "sign_in"
 
 
 # --- lists ---------------------------------------------------------------------------------------------------------------------
@@ -216,6 +248,7 @@ async def test_a_completed_grant(service: Grantline, program: Program) -> None:
     grant_id = await started(program, "completed")
     await service.until(grant_id, StepName.POLICY_ACTIVATION)
     await service.settle(grant_id, StepName.POLICY_ACTIVATION)
+    await service.settle(grant_id, StepName.ACCESS_WATCH)
 
     state = (await program.get("api_grant", grant_id=grant_id)).json
     receipt = (await program.get("api_receipt", grant_id=grant_id)).json
@@ -226,6 +259,10 @@ async def test_a_completed_grant(service: Grantline, program: Program) -> None:
     assert receipt["service_account"]["tenant_id"] == state["tenant_id"] != ""
     assert receipt["users_synced"] == 12
     assert all(receipt["permissions"].values())
+    assert receipt["delegated_grants"] == [{"application": "role_helper", "permission": "RoleManagement.ReadWrite.Directory"}]
+    assert receipt["service_account"]["last_check"] == state["last_check"] is not None
+    assert receipt["service_account"]["role_end"] == state["role"]["end"] == "no end"
+    assert {each["application"]: each["missing"] for each in state["consents"]} == {"mail_flow": [], "directory": []}
     assert {item["kind"] for item in receipt["objects"]} >= {"inbound_connector", "transport_rule"}
     assert "grant.completed" in [event["type"] for event in events]
     assert [(item["grant_id"], item["users_synced"], item["is_service_account"]) for item in found] == [(grant_id, 12, True)]
