@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from shared.domain.problems import CATALOGUE
 from shared.microsoft.permissions import (
-    CALLS,
     RESOURCE_NAMES,
     SIGN_IN_SCOPES,
     Application,
     Permission,
+    calls_of,
     catalogue,
 )
 from shared.microsoft.refusals import PIM_STATUS, POLICY_RULES, TABLES, Reaction, Rule
@@ -122,7 +122,7 @@ def _registration(application: Application) -> str:
 
 
 def _permission(entry: Permission) -> str:
-    calls = [call for call in CALLS if (call.application, call.permission) == (entry.application, entry.name)]
+    calls = calls_of(entry)
     kind = f"{'delegated' if entry.delegated else 'application'}{', optional' if entry.optional else ''}"
     made = "<br>".join(f"`{call.method} {call.path}`" for call in calls) or "none of Grantline's"
     sources = (
