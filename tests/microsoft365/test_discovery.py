@@ -16,6 +16,7 @@ from local.microsoft365.keys import base64url
 from tests.microsoft365.platform import Platform
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "contracts" / "entra-captured" / "oidc-discovery.golden.json"
+RECORDED = GOLDEN.parents[1] / "examples.json"
 
 
 async def configuration(platform: Platform, tenant: str) -> dict[str, Any]:
@@ -68,6 +69,35 @@ async def test_the_document_is_the_captured_one(platform: Platform) -> None:
     for name, value in golden["entra_boolean_values"].items():
         if name in document:
             assert document[name] is value, name
+
+
+@pytest.mark.parametrize("name", ["common", "organizations", "contoso.com", "contoso.onmicrosoft.com", "id"])
+async def test_no_document_holds_what_the_real_one_lacks(platform: Platform, name: str) -> None:
+    """At every address: the names of the recorded document, values of its kind, and lists without an entry of our own."""
+    if not RECORDED.is_file():
+        pytest.skip("the recorded discovery document is not there (../shared/contracts)")
+    (recorded,) = (each for each in json.loads(RECORDED.read_text()) if each["call"] == "openid-configuration")
+    real = recorded["response"]["body"]
+    document = await configuration(platform, platform.tenant.id if name == "id" else name)
+
+    assert document.keys() == real.keys()
+    for field, value in document.items():
+        if isinstance(value, list):
+            assert set(value) <= set(real[field]), field
+        elif field != "tenant_region_scope":
+            assert type(value) is type(real[field]), field
+    shared_values = ("cloud_instance_name", "cloud_graph_host_name", "msgraph_host", "rbac_url")
+    assert [document[each] for each in shared_values] == [real[each] for each in shared_values]
+    assert document["tenant_region_scope"] == (None if name in {"common", "organizations"} else "NA")
+
+
+@pytest.mark.parametrize("name", ["common", "contoso.com"])
+async def test_every_address_in_the_document_is_this_machines(platform: Platform, name: str) -> None:
+    """Where a client would call is on this server; what remains are names of hosts that no client calls by them."""
+    document = await configuration(platform, name)
+    addresses = {field: value for field, value in document.items() if str(value).startswith("https://")}
+
+    assert {field for field, value in addresses.items() if not value.startswith(platform.simulation.url)} == {"rbac_url"}
 
 
 async def test_tokens_verify_with_the_published_key(platform: Platform) -> None:
