@@ -229,10 +229,9 @@ class Settings(BaseModel):
 
     def credentials_of(self, application: str) -> tuple[ClientCredential, ...]:
         """Return what an application proves itself with, in the order in which it is tried: the newest first."""
-        identity = self.managed_identity_client_id
         certificate, secret, former = (getattr(self, f"{application}_{name}") for name in CREDENTIALS)
-        vouching = ManagedIdentity(identity) if identity and not (certificate or secret) else None
-        return tuple(found for found in (certificate, secret, vouching, former) if found)
+        identity = self.managed_identity_client_id and ManagedIdentity(self.managed_identity_client_id)
+        return tuple(found for found in (certificate, secret, identity, former) if found)
 
     @property
     def offers_activity(self) -> bool:

@@ -127,13 +127,14 @@ def test_every_application_has_every_credential() -> None:
 
 
 def test_the_newest_credential_is_tried_first() -> None:
-    """A certificate before a secret, and what is former last; the managed identity where there is neither of the newer two."""
+    """A certificate before a secret, both before the managed identity, and what is former last."""
     newer, older = client_certificate("one")[0], client_certificate("other")[0]
     identity = {"GRANTLINE_MANAGED_IDENTITY_CLIENT_ID": IDENTITY}
     both = load({**APP_SETTINGS, "GRANTLINE_MAIL_FLOW_CERTIFICATE": newer, "GRANTLINE_MAIL_FLOW_FORMER_CREDENTIAL": older})
     vouched = load({**APP_SETTINGS, **identity, MAIL_FLOW_SECRET: "", "GRANTLINE_MAIL_FLOW_FORMER_CREDENTIAL": "made up"})
 
     assert both.credentials_of("mail_flow") == (read_certificate(newer), SecretStr("made up MAIL_FLOW"), read_certificate(older))
+    assert load({**APP_SETTINGS, **identity}).credentials_of("directory")[1:] == (ManagedIdentity(IDENTITY),)
     assert both.credentials_of("directory") == (SecretStr("made up DIRECTORY"),)
     assert vouched.credentials_of("mail_flow") == (ManagedIdentity(IDENTITY), SecretStr("made up"))
     assert "PRIVATE" not in repr(both)

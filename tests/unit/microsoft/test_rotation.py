@@ -18,7 +18,7 @@ from shared.microsoft import rotation
 from shared.microsoft.client import MicrosoftClient
 from shared.microsoft.rotation import notice_of
 from shared.ports import RefusedError, TransientError, UsedCredential
-from tests.support.certificates import client_certificate
+from tests.support.certificates import client_certificate, rsa_key
 from tests.support.managed_identity import managed_identity
 from tests.unit.microsoft.conftest import (
     MAIL_FLOW_ID,
@@ -84,7 +84,7 @@ def check_assertion(form: Form, endpoint: str) -> None:
     header = jwt.get_unverified_header(form["client_assertion"])
     certificate = x509.load_pem_x509_certificate(PUBLIC.encode())
     thumbprint = urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).decode()
-    claims = jwt.decode(form["client_assertion"], certificate.public_key(), algorithms=["PS256"], audience=endpoint)
+    claims = jwt.decode(form["client_assertion"], rsa_key("one").public_key(), algorithms=["PS256"], audience=endpoint)
     assert (header["alg"], header["typ"], header["x5t#S256"].rstrip("=")) == ("PS256", "JWT", thumbprint.rstrip("="))
     assert (claims["iss"], claims["sub"]) == (MAIL_FLOW_ID, MAIL_FLOW_ID)
     assert claims["jti"]
