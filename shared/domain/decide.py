@@ -12,6 +12,7 @@ from typing import Any
 from shared.domain import outcomes, schedule
 from shared.domain.grant import (
     BY_HAND_BECAUSE,
+    SEALED_LIFETIME,
     SEALED_ROW,
     SUCCESS_MESSAGE,
     Event,
@@ -271,13 +272,14 @@ def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decisi
     freed = replace(step, run_id="", claims=0, changed_at=now, problem=None, who=None, gives_up_at=None)
     decision: Decision = _SETTLERS[type(outcome)](grant, freed, outcome, now)
     deletes = outcome.deletes
-    if step.name is StepName.ROLE_ASSIGNMENT and not isinstance(outcome, outcomes.Wait | outcomes.Progress):
-        deletes = tuple({*deletes, SEALED_ROW})  # an administrator's token never outlives the outcome of its step
+    goes_on = isinstance(outcome, outcomes.Wait | outcomes.Progress)
+    if step.name is StepName.ROLE_ASSIGNMENT and not (goes_on and now < (step.begun_at or now) + SEALED_LIFETIME):
+        deletes = tuple({*deletes, SEALED_ROW})  # an administrator's token outlives neither the outcome of its step nor its time
     return replace(decision, rows=decision.rows + outcome.rows, deletes=decision.deletes + deletes)
 
 
 def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> Decision:
-    was = step.facts
+    was, is_first = step.facts, grant.steps[StepName.POLICY_ACTIVATION].finished_at is None
     facts = {**step.facts, **outcome.facts}
     step = replace(step, state=StepState.DONE, reason="", clock=None, attempts=0, finished_at=now, facts=facts)
     was_completed = grant.state is GrantState.COMPLETED
@@ -286,7 +288,7 @@ def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> De
         return _seen_again(grant, step, was, now)
     decision = _unblock(with_events(Decision(grant), now, ("step.done", step.name, facts)), now)
     if decision.grant.state is GrantState.COMPLETED and not was_completed:
-        decision = with_events(decision, now, *_completion(decision.grant, step.name))
+        decision = with_events(decision, now, *_completion(decision.grant, is_first=is_first))
     return decision
 
 
@@ -299,9 +301,9 @@ def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision
     return with_events(Decision(grant), now, *([("step.done", step.name, step.facts)] if is_news else []))
 
 
-def _completion(grant: Grant, last: StepName) -> tuple[tuple[str, StepName | None, Facts], ...]:
+def _completion(grant: Grant, *, is_first: bool) -> tuple[tuple[str, StepName | None, Facts], ...]:
     """What others are told when a grant is complete: the policy that is now on, then the grant. Or that it is whole again."""
-    if last is not StepName.POLICY_ACTIVATION:
+    if not is_first:
         return (("grant.restored", None, {"account_id": grant.account_id, "tenant_id": grant.tenant_id}),)
     data = {
         "account_id": grant.account_id,
@@ -378,7 +380,7 @@ def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -
     facts = {**step.facts, **outcome.facts}
     grant = grant.with_step(replace(step, state=state, reason=outcome.why, clock=clock, attempts=0, facts=facts))
     for name, definition in STEPS.items():
-        if definition.reads_back and owner.name in ancestors(name) and grant.steps[name].is_done:
+        if owner.name in definition.redone_after and grant.steps[name].is_done:
             grant = grant.with_step(replace(grant.steps[name], state=StepState.BLOCKED, reason=outcome.why, changed_at=now))
     decision = _begin(grant, replace(owner, reopened=owner.reopened + 1), now, found=outcome.problem)
     return with_events(decision, now, ("step.reopened", owner.name, {"why": outcome.why}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +20,8 @@ where nothing stands in the way."""
 
 SEALED_ROW = f"sealed|{StepName.ROLE_ASSIGNMENT}"
 """Where the administrator's token for the role lies, sealed, until the step's outcome is saved."""
+SEALED_LIFETIME = timedelta(minutes=30)
+"""How long it may lie at the most, however long Microsoft would take it."""
 
 Facts = Mapping[str, Any]
 """Small JSON values that a step leaves behind: counts, names, ids. Never customer content."""

@@ -68,8 +68,8 @@ class StepDefinition:
     """The step whose work Microsoft takes back when it refuses this one: it is done again then."""
     is_optional: bool = False
     """True for what a grant is complete without; nobody is hurried to do it."""
-    reads_back: bool = False
-    """True for what is done again after any step that it requires was done again in a completed grant."""
+    redone_after: tuple[StepName, ...] = ()
+    """The steps after which, when one of them was done again in a completed grant, this one is done again."""
     repeats: timedelta | None = None
     """How long after it was done, or needed a person, the step is done again; a grant is complete without it."""
     retry_first: timedelta = timedelta(seconds=2)
@@ -131,7 +131,14 @@ _TABLE = (
         "Read everything back from Microsoft",
         (StepName.MAIL_FLOW, StepName.DIRECTORY_SYNC),
         Queue.VERIFICATIONS,
-        reads_back=True,
+        redone_after=(
+            StepName.MAIL_FLOW_CONSENT,
+            StepName.ROLE_ASSIGNMENT,
+            StepName.DIRECTORY_CONSENT,
+            StepName.DIRECTORY_SYNC,
+            StepName.PREFLIGHT,
+            StepName.MAIL_FLOW,
+        ),
     ),
     StepDefinition(
         StepName.POLICY_ACTIVATION,
@@ -139,6 +146,7 @@ _TABLE = (
         (StepName.VERIFICATION,),
         Queue.VERIFICATIONS,
         stands_on=StepName.ROLE_ASSIGNMENT,
+        redone_after=(StepName.MAIL_FLOW,),
     ),
     StepDefinition(
         StepName.ACTIVITY_CONSENT,

@@ -26,10 +26,14 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Routing(StrEnum):
-    """Whether the routing rules are to be on: off until the way back is verified."""
+    """Whether the routing rules are to be on: off until the way back is verified.
+
+    Once they have been on, a rule that must be made again is off until that is verified; one that is there stays as it is.
+    """
 
     ON = "Enabled"
     OFF = "Disabled"
+    KEPT = "as it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class Request:
 class DesiredObject:
     """One object: ``parameters`` by the names of its New- and Set- cmdlets. ``secrets`` names those that nobody may be shown.
 
-    ``purpose`` says in a sentence what it is for, to people.
+    ``purpose`` says in a sentence what it is for, to people. ``routes``: a rule that sends messages to the scanner; one that
+    ``keeps_state`` is not switched.
     """
 
     kind: Kind
@@ -65,6 +70,7 @@ class DesiredObject:
     purpose: str
     parameters: Mapping[str, Any] = field(repr=False)
     routes: bool = False
+    keeps_state: bool = False
     secrets: frozenset[str] = frozenset()
 
     def shown(self, property_name: str, value: Any) -> Any:
@@ -255,7 +261,9 @@ def _routing_rule(request: Request, direction: Direction, conditions: Mapping[st
         "Enabled": request.routing is Routing.ON,
     }
     purpose = f"Sends {direction} messages to the scanner, once. It stays switched off until everything has been verified."
-    return DesiredObject(Kind.TRANSPORT_RULE, _name(request, direction, what), purpose, parameters, routes=True)
+    keeps_state = request.routing is Routing.KEPT
+    name = _name(request, direction, what)
+    return DesiredObject(Kind.TRANSPORT_RULE, name, purpose, parameters, routes=True, keeps_state=keeps_state)
 
 
 def _inbound_rule(request: Request) -> DesiredObject:

@@ -110,7 +110,8 @@ def _expected(item: DesiredObject) -> dict[str, Any]:
     """Return every property that counts, as Get- names it: those wanted, and those that must be empty."""
     expected = {**dict.fromkeys(KINDS[item.kind].unset), **item.parameters}
     if item.kind is Kind.TRANSPORT_RULE:
-        expected[STATE] = str(Routing.ON if expected.pop("Enabled") else Routing.OFF)
+        state = str(Routing.ON if expected.pop("Enabled") else Routing.OFF)
+        expected |= {} if item.keeps_state else {STATE: state}
     return expected
 
 

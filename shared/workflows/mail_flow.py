@@ -9,7 +9,9 @@ from datetime import timedelta
 from shared.domain import schedule
 from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
 from shared.domain.problems import problem
+from shared.domain.steps import StepName
 from shared.mailflow import kinds
+from shared.mailflow.desired import Routing
 from shared.mailflow.diff import Difference
 from shared.mailflow.facts import missing_facts
 from shared.mailflow.kinds import READ_CMDLETS
@@ -30,7 +32,7 @@ LAST_WRITE = "last_write"
 async def mail_flow(run: Run) -> Outcome:
     """Make the tenant hold the objects that the grant wants, and see that it does."""
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange)
+    view = await look(run, exchange, routing_of(run))
     if view.foreign:
         return NeedsPerson(problem=problem("foreign_object", raw="; ".join(item.name for item in view.foreign)))
     pending = view.changes
@@ -46,15 +48,21 @@ async def mail_flow(run: Run) -> Outcome:
     written = schedule.stamp(run.clock())
     if not is_complete:
         return Progress()
-    left = await look(run, exchange)
+    left = await look(run, exchange, routing_of(run))
     return wait_to_see(run, left.differences, **{LAST_WRITE: written}) if left.changes else Done(facts=_made(left))
 
 
 async def read_facts(run: Run) -> list[Difference]:
     """Read every fact of the mail flow back from the tenant; return those that do not hold, each with the step that owns it."""
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange, cmdlets=READ_CMDLETS)
+    view = await look(run, exchange, routing_of(run), cmdlets=READ_CMDLETS)
     return missing_facts(view.request, view.tenant)
+
+
+def routing_of(run: Run) -> Routing:
+    """Return how the routing rules must stand before the policy's activation has its turn: off, until it has had it once."""
+    was_on = run.grant.steps[StepName.POLICY_ACTIVATION].finished_at is not None
+    return Routing.KEPT if was_on else Routing.OFF
 
 
 def wait_to_see(run: Run, left: list[Difference], *, raw: str = "", **facts: str) -> Wait:
