@@ -15,6 +15,7 @@ import httpx
 
 from local import program
 from local.browser import Browser, BrowserError, Page
+from local.departure import depart
 from local.invitation import invite
 from local.tour import change_of_mind, tour
 
@@ -76,6 +77,7 @@ async def run(local: Local, plan: Plan, show: Show) -> Receipt:
         await _run_timers(local)
         await program.use(local.console, ACCOUNT_ID, receipt)
         await tour(browser, local.console, grant_url, receipt)
+        await depart(browser, administrator, lambda url: _through(administrator, local, url), local.console, grant_url)
         return receipt
 
 
@@ -160,13 +162,19 @@ class _Watch:
 
 async def _walk(browser: Browser, local: Local, link: str) -> None:
     """Go through Microsoft's pages: sign in as the administrator, accept, and come back to the console."""
-    page = await browser.open(local.console + link)
+    page = await _through(browser, local, local.console + link)
+    if page.status != 200 or not page.url.startswith(f"{local.console}/grants/"):
+        raise DemoError(f"Microsoft's pages led elsewhere: {page.words[:300]}")
+
+
+async def _through(browser: Browser, local: Local, url: str) -> Page:
+    """Open an address and go through Microsoft's pages as the administrator, until the console is reached."""
+    page = await browser.open(url)
     for _ in range(WALK_PAGES):
         if page.url.startswith(local.console):
             break
         page = await press_on(browser, local.administrator, page)
-    if page.status != 200 or not page.url.startswith(f"{local.console}/grants/"):
-        raise DemoError(f"Microsoft's pages led elsewhere: {page.words[:300]}")
+    return page
 
 
 async def press_on(browser: Browser, person: Mapping[str, Any], page: Page) -> Page:

@@ -5,12 +5,14 @@ from typing import Any
 
 from local.browser import Browser, BrowserError, Form, Page
 
-BY_HAND, BY_SIGN_IN = "by_hand", "sign_in"
+ROLE_GROUP, BY_HAND, BY_SIGN_IN = "role_group", "by_hand", "sign_in"
 
 
 async def change_of_mind(browser: Browser, console: str, grant_url: str) -> None:
-    """Choose the role by hand on a grant's page, read the instructions, and have it assigned by the sign-in after all."""
+    """Choose a role group on a grant's page, read its script, then by hand, and have the role assigned after all."""
     page = await _at(browser, console + grant_url, "Step 2")
+    page = await browser.submit(page, _form(page, role_mode=ROLE_GROUP))
+    await _at(browser, console + page.links.get("Download the script", "/none"), "New-RoleGroup")
     page = await browser.submit(page, _form(page, role_mode=BY_HAND))
     if "Without Privileged Identity Management" not in page.words:
         raise BrowserError(f"the role by hand is not explained: {page.words[:300]}")
@@ -22,6 +24,10 @@ async def tour(browser: Browser, console: str, grant_url: str, account: Mapping[
     await _at(browser, f"{console}{grant_url}/live", account["message"])
     await _at(browser, f"{console}{grant_url}/history", "Access granted")
     await _at(browser, f"{console}/service-accounts", account["tenant_name"])
+    await _at(browser, f"{console}/permissions", "Exchange.ManageAsApp")
+    details = await _at(browser, f"{console}{grant_url.replace('/grants', '/service-accounts')}", "Last check")
+    if "Release this tenant" not in details.links:
+        raise BrowserError(f"the service account can't be released: {details.words[:300]}")
     dashboard = await _at(browser, f"{console}/", "activity data")
     after = await browser.submit(dashboard, next(form for form in dashboard.forms if form.action == "/dismiss"))
     if after.status != 200 or "Service Status" not in after.words or "activity data" in after.words:
