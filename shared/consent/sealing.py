@@ -2,7 +2,6 @@
 
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import timedelta
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -10,16 +9,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from shared.domain.grant import SEALED_ROW
+from shared.domain.grant import SEALED_LIFETIME, SEALED_ROW
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName
 
-__all__ = ["ROLE_SCOPE", "SEALED_ROW", "TOKEN_LIFETIME", "SealError", "derive", "seal", "sealed_place", "unseal"]
+__all__ = ["ROLE_SCOPE", "SEALED_LIFETIME", "SEALED_ROW", "SealError", "derive", "seal", "sealed_place", "unseal"]
 
 ROLE_SCOPE = "RoleManagement.ReadWrite.Directory"
 """The one delegated permission of the role helper."""
-TOKEN_LIFETIME = timedelta(minutes=30)
-"""How long a sealed token may lie at the most, however long Microsoft would take it."""
 NONCE_BYTES = 12
 """The nonce size that NIST SP 800-38D recommends for GCM."""
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from shared import telemetry
 from shared.consent import proof, sealing
 from shared.consent.proof import Proof
-from shared.consent.sealing import ROLE_SCOPE, SEALED_ROW, TOKEN_LIFETIME, sealed_place
+from shared.consent.sealing import ROLE_SCOPE, SEALED_LIFETIME, SEALED_ROW, sealed_place
 from shared.consent.state import (
     FRESH,
     LIFETIME,
@@ -304,7 +304,7 @@ class ConsentFlow:
 
     async def _hand_over(self, grant: Grant, pending: Pending, state: str, who: Proof, answer: SignInAnswer) -> str:
         """Seal the administrator's token in its row and queue the role assignment, in one transaction."""
-        expires_at = self.engine.clock() + min(timedelta(seconds=answer.expires_in), TOKEN_LIFETIME)
+        expires_at = self.engine.clock() + min(timedelta(seconds=answer.expires_in), SEALED_LIFETIME)
         sealed = sealing.seal(self.settings.sealing_key, answer.access_token, place=sealed_place(grant.grant_id, grant.tenant_id))
         rows = (
             to_row(state, replace(pending, consumed=True)),

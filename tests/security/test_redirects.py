@@ -15,6 +15,7 @@ from shared.consent.sealing import SEALED_ROW
 from shared.consent.state import LIFETIME, RedirectError, new_secret, new_state
 from shared.domain.grant import RoleMode
 from shared.domain.steps import StepName, StepState
+from shared.messages import ChooseRoleMode
 from shared.ports import Binding
 from tests.security.visitor import KilledError, Visitor, new_account, query_of, refused, with_query
 from tests.support.grantline import CONSOLE, Grantline
@@ -297,6 +298,44 @@ async def test_a_tenant_that_another_account_got_meanwhile_is_not_taken_from_it(
     assert found
     assert found.code == "tenant_taken"
     assert await bindings.tenant(parts.facts["tenant_id"]) == rival
+
+
+# --- the role by an application permission -------------------------------------------------------------------------------------
+
+
+async def test_the_role_by_an_application_permission_takes_one_consent(parts: Grantline) -> None:
+    """The step asks for the consent once it lacks, hands over no token, and is done when the role has its effect."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account(), role_mode=RoleMode.APPLICATION)
+    await parts.until(grant_id, ROLE)
+    assert await visitor.begin(grant_id, ROLE) == f"/grants/{grant_id}", "it begins without a person"
+    step = (await parts.work(grant_id, ROLE)).steps[ROLE]
+    assert step.problem
+    assert (step.state, step.problem.code) == (StepState.WAITING_FOR_PERSON, "role_consent_needed")
+
+    location = await visitor.take(await visitor.redirected(grant_id, ROLE))
+    assert query_of(location)["client_id"] == parts.facts["applications"]["role_assigner"]["client_id"]
+    assert await visitor.take(await visitor.at_microsoft(location)) == f"/grants/{grant_id}"
+
+    assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
+    assert (await parts.settle(grant_id, ROLE)).steps[ROLE].state is StepState.DONE
+
+
+async def test_a_sign_in_for_another_way_to_the_role_hands_over_nothing(parts: Grantline) -> None:
+    """Chosen anew while the administrator was at Microsoft: their token is neither kept nor used."""
+    visitor = Visitor(parts)
+    grant_id = await parts.start(new_account())
+    await parts.until(grant_id, ROLE)
+    redirect = await visitor.redirected(grant_id, ROLE)
+    for role_mode in (RoleMode.APPLICATION, RoleMode.BY_HAND):
+        wish = {"type": "role_mode.choose", "command_id": f"to-{role_mode}", "grant_id": grant_id, "role_mode": role_mode}
+        await parts.container.site.commands.execute(ChooseRoleMode.model_validate({**wish, "requested_by": "a test"}))
+        before = await parts.grant(grant_id)
+
+        assert await visitor.take(redirect) == f"/grants/{grant_id}"
+
+        assert await parts.grant(grant_id) == before
+        assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
 
 
 # --- redirects that are lost, doubled or killed --------------------------------------------------------------------------------

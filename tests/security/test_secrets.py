@@ -20,13 +20,15 @@ import pytest_asyncio
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from local.microsoft365.faults import Fault, Match
 from shared.consent import sealing
 from shared.consent.sealing import SEALED_ROW
 from shared.consent.state import row_key
-from shared.domain import schedule
-from shared.domain.grant import GrantState
+from shared.domain import decide, schedule
+from shared.domain.grant import GrantState, RoleMode
 from shared.domain.steps import Queue, StepName, StepState
 from shared.mailflow.verdict import verdict_secret
+from shared.messages import ChooseRoleMode
 from shared.web.http import Request
 from shared.workflows.run import Run
 from shared.workflows.table import WORKFLOWS
@@ -341,6 +343,81 @@ async def test_a_token_that_lay_too_long_is_not_used(parts: Grantline) -> None:
     assert found
     assert found.code == "sign_in_again"
     assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
+
+
+async def test_an_expired_token_is_deleted_by_the_next_run(parts: Grantline) -> None:
+    """A run that can not look, because Exchange is away, keeps the token for another try; after its end the row goes."""
+    grant_id, row = await sealed_for_the_role(parts)
+    parts.simulation.faults.add(Fault(Match(path="/adminapi/.*"), times=100, status=503))
+
+    grant = await parts.work(grant_id, ROLE)
+    assert grant.steps[ROLE].state is StepState.WAITING
+    assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is not None
+    parts.clock.advance_to(schedule.parse(row["expires_at"]))
+    grant = await parts.work(grant_id, ROLE)
+
+    assert grant.steps[ROLE].state is StepState.WAITING
+    assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
+
+
+async def test_the_sweep_brings_that_run(parts: Grantline) -> None:
+    """No message is needed for it: a step with a token has a clock, and the sweep nudges whatever is due."""
+    grant_id, row = await sealed_for_the_role(parts)
+
+    clock = (await parts.grant(grant_id)).steps[ROLE].clock
+
+    assert clock
+    assert clock < schedule.parse(row["expires_at"])
+
+
+@pytest.mark.parametrize("role_mode", [RoleMode.APPLICATION, RoleMode.BY_HAND, RoleMode.ROLE_GROUP])
+async def test_another_way_to_the_role_takes_the_token_along(parts: Grantline, role_mode: RoleMode) -> None:
+    """What was handed over for one way is of no use for another."""
+    grant_id, _ = await sealed_for_the_role(parts)
+    wish = {"type": "role_mode.choose", "command_id": f"to-{role_mode}", "grant_id": grant_id, "role_mode": role_mode}
+
+    await parts.container.site.commands.execute(ChooseRoleMode.model_validate({**wish, "requested_by": "a test"}))
+
+    assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
+
+
+async def test_a_released_grant_keeps_no_token(parts: Grantline) -> None:
+    """Giving the tenant back deletes what was handed over, in its transaction."""
+    grant_id, _ = await sealed_for_the_role(parts)
+
+    await parts.container.engine.commit(grant_id, lambda grant, now: decide.release(grant, now, actor="x", why="y"))
+
+    assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
+
+
+@pytest.mark.parametrize("role_mode", RoleMode)
+async def test_a_whole_role_step_leaves_no_token_on_any_way(parts: Grantline, role_mode: RoleMode) -> None:
+    """Every table, message, log record, page and answer of the API, after the person's part and after the outcome."""
+    kept, visitor = Kept(), Visitor(parts)
+    grant_id = await parts.start(new_account(), role_mode=role_mode)
+    await parts.until(grant_id, ROLE)
+    with listening(kept):
+        for _ in range(3):
+            grant = await parts.grant(grant_id)
+            if decide.awaits_sign_in(grant, ROLE):
+                await persons_step(parts, kept, visitor, grant_id, ROLE)
+            await parts.work(grant_id, ROLE)
+            await read_tables(parts, kept)
+            await look(parts, kept, grant_id)
+        await read_queues(parts, kept)
+
+    assert ("administrator's token" in kept.secrets) is (role_mode is RoleMode.SIGN_IN)
+    assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
+    secrets = [*kept.secrets.values(), *issued(parts)]
+    assert [f"{place}: {text[:200]}" for place, text in kept.everything() if TOKEN.search(text)] == []
+    assert [place for place, text in kept.everything() for secret in secrets if secret in text] == []
+    assert kept.rows
+    assert kept.logs
+
+
+def issued(parts: Grantline) -> list[str]:
+    """Return the secrets of the installation."""
+    return [each["client_secret"] for each in parts.facts["applications"].values()]
 
 
 # --- errors that nobody foresaw ------------------------------------------------------------------------------------------------

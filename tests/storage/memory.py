@@ -272,14 +272,15 @@ class MemoryBindings(Part):
         return self.world.tenants.get(tenant_id)
 
     @gated("bindings.bind_tenant")
-    async def bind_tenant(self, binding: Binding) -> Binding:
+    async def bind_tenant(self, binding: Binding, *, instead_of: str = "") -> Binding:
         """Bind the tenant, unless another account has it; return the binding that stands."""
         standing = self.world.tenants.get(binding.tenant_id, binding)
         is_own = standing.account_id == binding.account_id
+        is_released = bool(instead_of) and standing.grant_id == instead_of
         is_stale = not standing.confirmed and binding.reserved_at >= standing.reserved_at + timedelta(hours=1)
         if is_own:
             standing = replace(binding, confirmed=binding.confirmed or standing.confirmed)
-        elif is_stale:
+        elif is_stale or is_released:
             standing = binding
         self.world.tenants[binding.tenant_id] = standing
         return standing
