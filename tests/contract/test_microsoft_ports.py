@@ -92,7 +92,7 @@ def settings_of(platform: Platform) -> Settings:
             ("SECRET", platform.application(name).secrets[-1].value),
         )
     }
-    hosts = {f"GRANTLINE_{name}_URL": simulation.url for name in ("AUTHORITY", "GRAPH", "EXCHANGE")}
+    hosts = {f"GRANTLINE_{name}_URL": simulation.url for name in ("AUTHORITY", "GRAPH", "EXCHANGE", "MANAGEMENT")}
     return load({**APP_SETTINGS, **registrations, **hosts, "GRANTLINE_CA_FILE": str(simulation.ca_file)})
 
 
