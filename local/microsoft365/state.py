@@ -24,6 +24,8 @@ _COLLECTIONS = {
     "roleAssignments": "role_assignments",
     "appRoleAssignments": "app_role_assignments",
     "oauth2PermissionGrants": "oauth2_permission_grants",
+    "conditionalAccess": "conditional_access",
+    "activitySubscriptions": "activity_subscriptions",
 }
 PARTS = (*_COLLECTIONS, "users", "exchange")
 """What can be asked for."""

@@ -298,9 +298,11 @@ async def test_its_requests_are_recorded_as_activity(caller: Caller) -> None:
     """The control interface lists them under their own service, with operation, tenant and application."""
     await caller.start()
     (request,) = await caller.platform.control("GET", "requests?api=activity")
+    (shown,) = (await caller.platform.control("GET", "state?include=activitySubscriptions"))["activitySubscriptions"]
 
     assert (request["operation"], request["tenant_id"]) == ("subscriptions/start", caller.platform.tenant.id)
-    assert request["app_id"] == caller.platform.application("mail_flow").app_id
+    assert request["app_id"] == shown["appId"] == caller.platform.application("mail_flow").app_id
+    assert (shown["contentType"], shown["status"]) == ("Audit.Exchange", "enabled")
 
 
 async def test_a_subscription_survives_a_restart(tmp_path: Path) -> None:
