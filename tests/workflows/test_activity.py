@@ -20,6 +20,8 @@ from tests.support.worlds import Case, World, open_world, types_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ACTIVITY = StepName.ACTIVITY_CONSENT
+WANTED = ["Audit.AzureActiveDirectory", "Audit.Exchange"]
+"""The content types of the settings, which every grant subscribes to."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -36,6 +38,12 @@ async def case(shared_world: World) -> AsyncIterator[Case]:
     await case.until(ACTIVITY)
     yield case
     shared_world.calm()
+
+
+def _subscribed(case: Case) -> dict[str, str]:
+    """Return the activity application's subscriptions in the tenant: status by content type."""
+    own = [each for each in case.tenant.activity_subscriptions.values() if each.app_id == case.application_id("activity")]
+    return {each.content_type: each.status for each in own}
 
 
 async def _listed(case: Case) -> bool:
@@ -71,6 +79,8 @@ async def test_an_accepted_consent_is_done_with_the_tokens_permission(case: Case
     assert step.is_done
     assert step.facts["permissions"] == ["ActivityFeed.Read"]
     assert step.facts["client_id"] == case.application_id("activity")
+    assert step.facts["content_types"] == WANTED
+    assert _subscribed(case) == dict.fromkeys(WANTED, "enabled")
     assert (await case.grant()).state is GrantState.COMPLETED
     types = types_of(await case.events())
     assert (types.count("grant.completed"), types.count("policy.enabled"), types[-1]) == (1, 1, "step.done")
