@@ -193,7 +193,7 @@ def test_only_the_role_watch_is_optional() -> None:
 
 
 @pytest.mark.parametrize("role_watch", [False, True])
-def test_the_settings_decide_on_the_role_watch(role_watch: bool) -> None:
+async def test_the_settings_decide_on_the_role_watch(role_watch: bool) -> None:
     """What is optional is neither expected nor forgotten: it is asked for, and known, where the operator wants it."""
     settings = load({**APP_SETTINGS, "GRANTLINE_ROLE_WATCH": str(role_watch)})
     watch = {"RoleAssignmentSchedule.Read.Directory"} if role_watch else set()
@@ -206,6 +206,11 @@ def test_the_settings_decide_on_the_role_watch(role_watch: bool) -> None:
         "directory", settings
     ) | watch
     assert all(not permissions.optional(each, settings) for each in Application if each is not Application.DIRECTORY)
+    microsoft = open_microsoft(settings)
+    assert microsoft.identity.optional_permissions("directory") == watch
+    assert microsoft.identity.required_permissions("directory") == required
+    assert {each.name for each in microsoft.identity.asked_permissions("directory") if each.is_optional} == watch
+    await microsoft.close()
 
 
 def test_the_directory_is_registered_with_and_without_the_role_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
