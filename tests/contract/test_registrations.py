@@ -198,13 +198,10 @@ async def test_the_settings_decide_on_the_role_watch(role_watch: bool) -> None:
     settings = load({**APP_SETTINGS, "GRANTLINE_ROLE_WATCH": str(role_watch)})
     watch = {"RoleAssignmentSchedule.Read.Directory"} if role_watch else set()
 
+    required = {entry.name for entry in permissions.registered("directory", MAILBOX[1])}
     assert permissions.optional("directory", settings) == watch
-    assert permissions.expected("directory", settings) == {
-        entry.name for entry in permissions.registered("directory", MAILBOX[1])
-    }
-    assert {entry.name for entry in permissions.asked("directory", settings)} == permissions.expected(
-        "directory", settings
-    ) | watch
+    assert permissions.expected("directory", settings) == required
+    assert {entry.name for entry in permissions.asked("directory", settings)} == required | watch
     assert all(not permissions.optional(each, settings) for each in Application if each is not Application.DIRECTORY)
     microsoft = open_microsoft(settings)
     assert microsoft.identity.optional_permissions("directory") == watch
