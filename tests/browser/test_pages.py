@@ -16,7 +16,7 @@ from tests.support.chromium import Watch
 from tests.support.situations import CORRELATION, MANY_ROWS, RAW, Situation
 from tests.support.walks import begin
 
-PLAIN = ("/", "/?name=nobody+is+called+so", "/?state=needs_attention", "/grant-access", "/service-accounts")
+PLAIN = ("/", "/?name=nobody+is+called+so", "/?state=needs_attention", "/grant-access", "/service-accounts", "/permissions")
 """Pages without a grant, with accounts in every state."""
 SITUATIONS: dict[str, Callable[[], Situation]] = {
     "waiting for a person": situations.waiting_for_person,
@@ -24,6 +24,13 @@ SITUATIONS: dict[str, Callable[[], Situation]] = {
     "running": situations.running,
     "waiting for Microsoft": situations.waiting,
     "completed": situations.completed,
+    "role group": situations.role_group,
+    "application permission": situations.by_application,
+    "ticket": situations.needs_ticket,
+    "became by hand": situations.became_by_hand,
+    "tenant taken": situations.tenant_taken,
+    "a consent lost": situations.watched,
+    "released": situations.released,
 }
 GROUPS = situations.problems()
 
@@ -68,6 +75,25 @@ async def test_the_dashboard_pages_on(page: Page) -> None:
 async def test_a_grants_page(page: Page, parts: Container, situation: str) -> None:
     """In each situation of a grant."""
     await page.goto(await situations.put(parts, SITUATIONS[situation]()))
+
+    assert await shortcomings(page) == []
+
+
+@pytest.mark.parametrize("situation", [situations.watched, situations.released], ids=["a consent lost", "released"])
+async def test_a_service_accounts_page(page: Page, parts: Container, situation: Callable[[], Situation]) -> None:
+    """With everything that can be wrong with an access, and after the release."""
+    grant = await situations.put(parts, situation())
+    await page.goto(grant.replace("/grants/", "/service-accounts/"))
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Service account of Contoso")
+
+    assert await shortcomings(page) == []
+
+
+async def test_the_release_is_confirmed(page: Page, parts: Container) -> None:
+    """The page between the grant and the sign-in."""
+    await page.goto(await situations.put(parts, situations.completed()))
+    await page.get_by_role("link", name="Release this tenant").click()
+    await expect(page.get_by_role("main")).to_contain_text("Mail goes on being routed through the scanner")
 
     assert await shortcomings(page) == []
 

@@ -125,6 +125,44 @@ def by_hand() -> Situation:
     return Situation(replace(grant, intent=replace(grant.intent, role_mode=RoleMode.BY_HAND)))
 
 
+def role_step(mode: RoleMode, code: str = "", **facts: Any) -> Situation:
+    """Return a grant that waits for its role by a way, with a problem of a code where one is given."""
+    state = StepState.WAITING_FOR_PERSON if code else StepState.WAITING
+    found = problem(code, raw=RAW, correlation_id=CORRELATION) if code else None
+    why = "Something is waited for."
+    role = Step(StepName.ROLE_ASSIGNMENT, state, why, Actor.TENANT_ADMINISTRATOR, LATER, gives_up_at=LATER, problem=found)
+    consent = done(StepName.MAIL_FLOW_CONSENT, client_id=str(uuid4()), object_id=str(uuid4()))
+    grant = a_grant(*consent, replace(role, facts=facts))
+    return Situation(replace(grant, intent=replace(grant.intent, role_mode=mode)))
+
+
+def role_group() -> Situation:
+    """Return a grant that waits until an administrator has run the script."""
+    return role_step(RoleMode.ROLE_GROUP, seen="No Exchange Administrator role shows in the application's tokens yet.")
+
+
+def by_application() -> Situation:
+    """Return a grant that waits for the permission to assign the role."""
+    return role_step(RoleMode.APPLICATION, "role_consent_needed")
+
+
+def needs_ticket() -> Situation:
+    """Return a grant whose tenant wants a ticket with the role."""
+    return role_step(RoleMode.SIGN_IN, "role_needs_ticket")
+
+
+def became_by_hand() -> Situation:
+    """Return a grant whose way to the role has turned out to be closed."""
+    return role_step(RoleMode.SIGN_IN, "role_not_assigned", by_hand_because="role_by_hand")
+
+
+def tenant_taken() -> Situation:
+    """Return a grant whose tenant is another account's."""
+    found = problem("tenant_taken")
+    step = Step(StepName.MAIL_FLOW_CONSENT, StepState.WAITING_FOR_PERSON, who=found.who, clock=LATER, problem=found)
+    return Situation(a_grant(step))
+
+
 def running() -> Situation:
     """Return a grant whose work is under way in two steps, each with its progress."""
     sync = Step(StepName.DIRECTORY_SYNC, StepState.RUNNING, clock=LATER, run_id="1", started_at=NOW)
@@ -160,6 +198,28 @@ def completed(**named: str) -> Situation:
     kinds = ("grant.created", "tenant.proved", "step.waiting", "grant.completed")
     events = tuple(Event(number, NOW, kind, data=data) for number, kind in enumerate(kinds, start=1))
     return Situation(replace(grant, seq=len(events)), (Row("snapshot|Default|IPAllowList", former),), events)
+
+
+def watched() -> Situation:
+    """Return a completed grant of which a permission was taken away, to which another was given, and whose role ends."""
+    situation = completed()
+    facts = {
+        "missing": {"directory": ["User.Read.All"]},
+        "extra": {"mail_flow": ["full_access_as_app"]},
+        "role_seen_at": NOW.isoformat(),
+        "role_ends_at": LATER.isoformat(),
+    }
+    grant, found = situation.grant, problem("consent_missing")
+    consent, watch = grant.steps[StepName.DIRECTORY_CONSENT], grant.steps[StepName.ACCESS_WATCH]
+    consent = replace(consent, state=StepState.WAITING_FOR_PERSON, who=found.who, clock=LATER, problem=found)
+    grant = grant.with_step(consent).with_step(replace(watch, clock=LATER, facts={**watch.facts, **facts}))
+    return replace(situation, grant=grant)
+
+
+def released() -> Situation:
+    """Return a grant whose tenant was taken back."""
+    situation = completed()
+    return replace(situation, grant=replace(situation.grant, released_at=NOW))
 
 
 def problems() -> dict[str, tuple[str, ...]]:

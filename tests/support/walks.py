@@ -9,6 +9,7 @@ from tests.support.hands import Hands, by_mouse
 
 SUCCESS = "Successfully created a service account and synced data."
 MAIL_FLOW, ROLE, DIRECTORY = "Grant Permission", "Assign the role", "Click here"
+TAKE, RELEASE = "Take the tenant from the other account", "Release this tenant"
 """The three steps of a person, as their links on the grant's page are called."""
 MICROSOFTS_PAGES = 8
 """How many pages of Microsoft's one step may show at the most."""
@@ -40,6 +41,8 @@ async def _answer(page: Page, person: Mapping[str, Any], hands: Hands) -> None:
             await hands.write(page.get_by_label("Email or username"), person["user_principal_name"])
             await hands.write(page.get_by_label("Password"), person["password"])
             await hands.press(page.get_by_role("button", name="Sign in"))
+        case "Sign in to your account":
+            await hands.press(page.get_by_role("button", name="Approve"))
         case "Pick an account":
             await hands.press(page.get_by_role("button", name=person["user_principal_name"]))
         case "Permissions requested":

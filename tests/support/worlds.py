@@ -128,15 +128,16 @@ class World:
     control: httpx.AsyncClient
     count: int = 0
 
-    async def case(self, users: int = 6, **intent: Any) -> Case:
-        """Make a tenant and start a grant for it; ``intent`` is what the start command says of it."""
+    async def case(self, users: int = 6, *, is_expected: bool = False, **intent: Any) -> Case:
+        """Make a tenant and start a grant for it, ``is_expected`` for it alone; ``intent`` is what the start command says."""
         self.count += 1
         name = f"tenant{self.count}"
         domain = f"{name}.example.com"
         seed = {"display_name": name.title(), "initial_domain": f"{name}.onmicrosoft.com", "custom_domain": domain}
         made = await self.command("tenants", {**seed, "unverified_domain": f"{name}.example.net", "user_count": users})
         self.parts.facts = ready(self.parts.simulation)
-        grant_id = await self.parts.start(name, **intent)
+        expected = {"tenant_id": made["tenant_id"]} if is_expected else {}
+        grant_id = await self.parts.start(name, **expected, **intent)
         return Case(self, grant_id, made["tenant_id"], domain)
 
     async def command(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
