@@ -26,8 +26,10 @@ from shared.domain.decide import MFA_ASKED, Decision
 from shared.domain.grant import Grant
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.ports import SignInRequest
+from shared.web.http import Request, see_other
 from tests.security.forgery import Spoil, answering, forged
-from tests.security.visitor import Visitor, ask, new_account, operator, query_of, refused, with_query
+from tests.security.routes import ROUTES
+from tests.security.visitor import Visitor, ask, cookie_of, new_account, operator, query_of, refused, with_query
 from tests.support.grantline import CONSOLE, Grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -411,3 +413,21 @@ async def test_no_refresh_token_is_asked_for(parts: Grantline) -> None:
         assert "offline_access" not in scopes
         assert scopes[:2] == ["openid", "profile"]
     assert SignInRequest.__dataclass_fields__["scopes"].default == ()
+
+
+async def test_every_redirect_of_ours_is_a_303(parts: Grantline) -> None:
+    """After a form or a link, a browser goes on with GET and takes nothing along (RFC 9700, 4.12)."""
+    visitor, site = Visitor(parts), parts.container.site
+    grant_id = await parts.start(new_account())
+    begun = await ask(site, "consent_begin", visitor.cookie, operator(), grant_id=grant_id, step=MAIL_FLOW)
+    redirect = await visitor.at_microsoft(begun.headers["location"])
+    queries = {"consent_signed_in": redirect}
+    queries["consent_consented"] = await visitor.at_microsoft(await visitor.take(redirect))
+
+    replies = [begun, await ask(site, "consent_release", visitor.cookie, operator(), grant_id=str(grant_id))]
+    for name, url in queries.items():
+        request = Request("GET", urlsplit(url).path, query=query_of(url), headers=cookie_of(parts.settings, visitor.cookie))
+        replies.append(await site.answer(name, request, ROUTES[name].view))
+
+    assert [reply.status for reply in replies if "location" in reply.headers] == [303] * 3
+    assert see_other("/").status == 303

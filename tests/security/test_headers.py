@@ -194,3 +194,12 @@ def test_our_script_builds_no_markup(name: str) -> None:
     text = (STATIC / name).read_text(encoding="utf-8")
 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|https?://", text)
+
+
+def test_no_page_talks_to_another_window() -> None:
+    """Nothing is sent to, or heard from, another window or frame (RFC 9700, 4.17)."""
+    files = [*TEMPLATES.glob("*.html"), *STATIC.glob("*.js")]
+
+    assert len(files) > 5
+    forbidden = re.compile(r"postMessage|window\.opener|window\.parent|BroadcastChannel|<iframe|addEventListener\(.message.")
+    assert [path.name for path in files if forbidden.search(path.read_text(encoding="utf-8"))] == []
