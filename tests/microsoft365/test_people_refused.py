@@ -106,6 +106,16 @@ async def test_a_consent_that_was_taken_away_is_missed_at_the_redemption(platfor
     assert (body["error"], body["error_codes"], body["suberror"]) == ("invalid_grant", [65001], "consent_required")
 
 
+async def test_what_a_client_adds_at_the_redemption_is_no_refusal(platform: Platform) -> None:
+    """MSAL asks for offline_access with every code, though nobody was asked to consent to it: it gets no refresh token."""
+    shown = await platform.sign_in(platform.authorize_url(), "admin@contoso.com")
+    returned = await platform.press(shown, "accept")
+    answer = await platform.redeem(returned["code"], scope="openid profile offline_access")
+
+    assert answer.status_code == 200
+    assert "refresh_token" not in answer.json()
+
+
 async def test_an_unknown_number_is_a_mistake_of_the_test(platform: Platform) -> None:
     """A fault with a number that the simulation does not know is refused by the control interface."""
     answer = await platform.client.post("/_control/faults", json={"aadsts": 1})

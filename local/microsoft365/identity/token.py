@@ -115,7 +115,7 @@ class TokenEndpoint:
             raise IdentityError(70000)
         asked = read_scope(request.form.get("scope") or " ".join(code.scopes), request.registration)
         resource = asked.token_resource
-        client = self._let_in(request, person, code, asked)
+        client = self._let_in(request.registration, person, code)
         scope = _granted_scope(asked, resource, granted_scopes(tenant, client, resource, person.user.id))
         issuer = Issuer(self._simulation, tenant, request.registration, request.authentication, request.asked)
         seconds = lifetime(request.asked)
@@ -130,17 +130,18 @@ class TokenEndpoint:
             answer["id_token"] = issuer.identity(person, code.nonce, profile="profile" in code.scopes)
         return answer
 
-    def _let_in(self, request: TokenRequest, person: SignedIn, code: AuthorizationCode, asked: Request) -> ServicePrincipal:
-        """The client's service principal, once all that was asked at sign-in still holds. Raises IdentityError."""
-        registration = request.registration
+    def _let_in(self, registration: Registration, person: SignedIn, code: AuthorizationCode) -> ServicePrincipal:
+        """The client's service principal, once all that was settled at sign-in still holds. Raises IdentityError."""
+        # What the client adds here (MSAL: offline_access) was never asked of the person, so it is no reason to refuse.
+        settled = read_scope(" ".join(code.scopes), registration)
         client = person.tenant.service_principal_of(registration.app_id)
-        if client is None or missing_scopes(person.tenant, registration, person.user.id, asked.of_kind("Scope")):
+        if client is None or missing_scopes(person.tenant, registration, person.user.id, settled.of_kind("Scope")):
             raise IdentityError(65001, app_id=registration.app_id, app_name=registration.display_name)
         check_client(person.tenant, registration)
         check_person(person, registration)
         demanding = policies(person, registration, GrantControl.MFA)
         if demanding and "mfa" not in code.methods:
-            raise IdentityError(50076, resource=asked.token_resource.app_id).because_of(demanding)
+            raise IdentityError(50076, resource=settled.token_resource.app_id).because_of(demanding)
         return client
 
     def _valid_code(self, request: TokenRequest, value: str) -> AuthorizationCode:
