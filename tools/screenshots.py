@@ -45,13 +45,14 @@ class Moment(StrEnum):
     BEFORE = "before"
     BEGUN = "begun"
     BY_HAND = "by hand"
+    ROLE_GROUP = "role group"
     WAITING = "waiting"
     COMPLETED = "completed"
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: its file's name, the moment, the page (``{here}``: where the walk is), and how it is looked at.
+    """One picture: its file's name, the moment, the page (``{here}``: where the walk is, ``{id}``: its grant), and the look.
 
     ``unfold`` is the summary that is clicked before.
     """
@@ -69,6 +70,7 @@ SHOTS = (
     Shot("grant-access", Moment.BEFORE, "/grant-access"),
     Shot("grant-begun", Moment.BEGUN, "{here}"),
     Shot("grant-by-hand", Moment.BY_HAND, "{here}", unfold="Without Privileged Identity Management"),
+    Shot("grant-role-group", Moment.ROLE_GROUP, "{here}"),
     Shot("grant-waiting", Moment.WAITING, "{here}"),
     Shot("grant-completed", Moment.COMPLETED, "{here}"),
     Shot("grant-completed-phone", Moment.COMPLETED, "{here}", PHONE),
@@ -76,6 +78,9 @@ SHOTS = (
     Shot("service-status-dark", Moment.COMPLETED, "/", DESKTOP_DARK),
     Shot("grant-history", Moment.COMPLETED, "{here}/history"),
     Shot("service-account", Moment.COMPLETED, "/service-accounts"),
+    Shot("service-account-access", Moment.COMPLETED, "/service-accounts/{id}"),
+    Shot("release", Moment.COMPLETED, "{here}/release"),
+    Shot("permissions", Moment.COMPLETED, "/permissions"),
 )
 """The pictures; one more is one more line."""
 
@@ -112,6 +117,9 @@ class Walk:
         await page.get_by_role("button", name="Assign it by hand instead").click()
         await self.until_waiting(page, "role_assignment")
         await self.take(Moment.BY_HAND, page)
+        await page.get_by_role("button", name="Use an Exchange role group instead").click()
+        await self.until_waiting(page, "role_assignment")
+        await self.take(Moment.ROLE_GROUP, page)
         await page.get_by_role("button", name="Have it assigned for me instead").click()
         await consent(page, ROLE, administrator)
         await self.until_waiting(page, "role_assignment")
@@ -135,7 +143,7 @@ class Walk:
         for shot in self.shots:
             if shot.moment is moment:
                 async with chromium.visit(self.browser, self.stack.console, shot.look, storage=storage) as page:
-                    await page.goto(shot.path.format(here=self.here))
+                    await page.goto(shot.path.format(here=self.here, id=self.here.rpartition("/")[2]))
                     if shot.unfold:
                         await page.get_by_text(shot.unfold, exact=True).first.click()
                     write(

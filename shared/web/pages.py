@@ -151,7 +151,7 @@ async def shown_grant(site: Site, request: Request, stored: Grant) -> dict[str, 
         "consents": {application: views.consent_view(stored, name) for name, application in views.CONSENTS.items()},
         "may_act": access.RANKS.get(request.visitor.role, 0) != access.RANKS[access.Role.VIEWER],
         "asked": {name: site.microsoft.identity.asked_permissions(name) for name in APPLICATIONS},
-        "expiry": role.EXPIRY,
+        "expiry": "" if view["role"]["end"] in ("", role.NO_END) else role.EXPIRY,
         "released": views.problem_view(problem("tenant_released")) if stored.released_at else None,
         "start_again": address("/grant-access", {"account_id": stored.account_id, "account_name": stored.account_name}),
     }
