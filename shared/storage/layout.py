@@ -36,7 +36,9 @@ TABLES = (
             RowLayout("{grant id}", "event|{seq:010}", EVENT.names, "audit event and outbox; insert-only; `data` is JSON"),
             RowLayout("{grant id}", "start", VALUE, "made with the grant; alone, it keeps a forgotten start from being saved"),
             RowLayout("{grant id}", "command|{id}", VALUE, "a command that counts; its creation is its de-duplication"),
-            RowLayout("{grant id}", "consent|{sha256(state)}", VALUE, "a consent that is under way; consumed by its transition"),
+            RowLayout("{grant id}", "consent|{sha256(state)}", VALUE, "a redirect that is awaited; consumed by its transition"),
+            RowLayout("{grant id}", "spent|{sha256(state)}", VALUE, "its code was sent to Microsoft; insert-only"),
+            RowLayout("{grant id}", "refused|{step}", VALUE, "which refusals of redirects were written down last, and when"),
             RowLayout(
                 "{grant id}", "sealed|role_assignment", VALUE, "the administrator's sealed sign-in, deleted by the outcome"
             ),
