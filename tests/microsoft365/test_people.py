@@ -72,9 +72,12 @@ async def test_a_guest_is_at_home_at_organizations(platform: Platform) -> None:
 async def test_a_guest_is_one_object_however_often_invited(platform: Platform) -> None:
     """A second invitation of an account finds the guest object that is there."""
     first, second = await invited(platform), await invited(platform, FABRIKAM_MEMBER, "global_administrator")
+    third = await invited(platform, FABRIKAM_MEMBER, "global_administrator")
     guest = platform.tenant.users.get(first["user_id"])
+    held = [each for each in platform.tenant.role_assignments.values() if each.principal_id == first["user_id"]]
 
-    assert first == second
+    assert first == second == third
+    assert len(held) == 1
     assert guest is not None
     assert (guest.user_type, guest.user_principal_name.partition("#")[2]) == ("Guest", "EXT#@contoso.onmicrosoft.com")
 

@@ -52,6 +52,15 @@ async def test_the_pages_can_be_made_to_refuse(platform: Platform, page: str) ->
             assert shown.returned["error_description"].startswith(f"AADSTS{code}: ")
 
 
+@pytest.mark.parametrize("document", ["v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"])
+async def test_the_documents_can_be_made_to_refuse(platform: Platform, document: str) -> None:
+    """Discovery refuses with the token endpoint's body, once."""
+    await refuse(platform, document, 90002)
+    refused, served = [await platform.client.get(f"/contoso.com/{document}") for _ in range(2)]
+
+    assert (refused.status_code, refused.json()["error_codes"], served.status_code) == (400, [90002], 200)
+
+
 async def test_a_creation_race_is_over_at_the_second_try(platform: Platform) -> None:
     """AADSTS650051 comes when the consent is accepted; the same consent once more goes through."""
     shown = await platform.sign_in(platform.consent_url(), "admin@contoso.com")

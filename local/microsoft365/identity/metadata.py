@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
-from local.microsoft365.identity.errors import IdentityError, error_response
+from local.microsoft365.identity.errors import IdentityError, error_response, refuse_as_injected
 from local.microsoft365.keys import SigningKeys, base64url
 from local.microsoft365.model import Tenant
 from local.microsoft365.simulation import Simulation
@@ -135,6 +135,7 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
 
     async def configuration(request: web.Request) -> web.Response:
         try:
+            refuse_as_injected(request)
             named = issuer_tenant(request)
         except IdentityError as error:
             return error_response(request, error, simulation.clock.now(), simulation.url)
@@ -143,6 +144,7 @@ def routes(simulation: Simulation) -> list[web.RouteDef]:
 
     async def keys(request: web.Request) -> web.Response:
         try:
+            refuse_as_injected(request)
             named = issuer_tenant(request)
         except IdentityError as error:
             return error_response(request, error, simulation.clock.now(), simulation.url)

@@ -122,11 +122,16 @@ def invite_guest(store: Store, tenant: Tenant, account: Account, now: datetime, 
     )
     tenant.users.put(guest)
     tenant.record_change(now, "user", guest.id, "userPrincipalName")
-    for role in sorted(roles):
+    for role in sorted(roles - _assigned_roles(tenant, guest.id)):
         assignment = RoleAssignment(tenant.new_id("roleAssignment", role, guest.id), role, guest.id, now, now)
         tenant.role_assignments[assignment.id] = assignment
     store.changed(tenant)
     return guest
+
+
+def _assigned_roles(tenant: Tenant, principal_id: str) -> frozenset[str]:
+    """The roles that somebody has an active assignment of, spread or not."""
+    return frozenset(each.role_definition_id for each in tenant.role_assignments.values() if each.principal_id == principal_id)
 
 
 def delegate_administration(store: Store, tenant: Tenant, account: Account, roles: frozenset[str]) -> None:
