@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shared.domain.problems import Actor, ProblemError
 from shared.domain.steps import StepName
-from shared.ports import NotYetError
+from shared.ports import NotYetError, UsedCredential
 from shared.workflows.role_assignment import missing_cmdlets
 from shared.workflows.run import Run
 
@@ -36,6 +36,8 @@ class Consent:
     missing: frozenset[str] = frozenset()
     extra: frozenset[str] = frozenset()
     error: str = ""
+    credential: UsedCredential | None = None
+    """What Microsoft has taken from the application for the token."""
 
     @property
     def facts(self) -> list[MissingFact]:
@@ -57,7 +59,7 @@ async def read_consent(run: Run, application: str) -> Consent:
             raise  # the operator's own fault, such as an expired secret: nobody in the tenant can put it right
         return Consent(application, missing=required, error=str(error))
     known = required | identity.optional_permissions(application)
-    return Consent(application, required - token.permissions, token.permissions - known)
+    return Consent(application, required - token.permissions, token.permissions - known, credential=token.credential)
 
 
 async def role_facts(run: Run) -> list[MissingFact]:

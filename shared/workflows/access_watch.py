@@ -12,7 +12,7 @@ from shared.domain.outcomes import Done, NeedsPerson, Outcome, Reopen
 from shared.domain.problems import CATALOGUE, problem
 from shared.domain.roles import SEEN_AT, UNKNOWN, Term, term_facts, term_of
 from shared.domain.steps import StepName
-from shared.ports import HeldRole, NotYetError, RefusedError
+from shared.ports import HeldRole, NotYetError, RefusedError, UsedCredential
 from shared.workflows.access import CONSENT_STEPS, MissingFact, read_consent, role_facts
 from shared.workflows.role_assignment import EXCHANGE_ADMINISTRATOR
 from shared.workflows.run import Run, told
@@ -22,6 +22,8 @@ ROLE_WATCH = "RoleAssignmentSchedule.Read.Directory"
 """The optional permission that shows when the role ends, whoever assigned it."""
 MISSING, EXTRA = "missing", "extra"
 """Facts: by application, the permissions that were taken away, and those that nobody asked for."""
+CREDENTIALS = "credentials"
+"""The fact that tells which credential Microsoft has taken from each application, and when it ends."""
 EXTENDABLE = frozenset({RoleMode.SIGN_IN, RoleMode.APPLICATION})
 """The ways to the role by which Grantline can extend it."""
 
@@ -38,7 +40,8 @@ async def access_watch(run: Run) -> Outcome:
     if lost:
         return _missing(run, lost, "fact_missing", {MISSING: {}})
     extra = {each.application: sorted(each.extra) for each in consents if each.extra}
-    facts: Facts = {MISSING: {}, EXTRA: extra, **await _role_end(run)}
+    used = {each.application: _credential_facts(each.credential) for each in consents if each.credential}
+    facts: Facts = {MISSING: {}, EXTRA: extra, CREDENTIALS: used, **await _role_end(run)}
     return _ends_soon(run, facts) or Done(facts=facts)
 
 
@@ -53,6 +56,11 @@ def _missing(run: Run, missing: list[MissingFact], code: str, facts: Facts) -> O
         give_up=PATIENCE,
         then=Reopen(step=missing[0].step, why=words, problem=found, facts=facts),
     )
+
+
+def _credential_facts(used: UsedCredential) -> Facts:
+    ends_at = schedule.stamp(used.ends_at) if used.ends_at else ""
+    return {"kind": used.kind, "name": used.name, "ends_at": ends_at, "is_former": used.is_former}
 
 
 async def _role_end(run: Run) -> Facts:

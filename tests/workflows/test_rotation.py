@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from local.microsoft365.model import FederatedCredential, Secret
 from shared.certificates import read_certificate
 from shared.consent.state import new_secret
+from shared.domain import schedule
 from shared.domain.steps import StepName, StepState
 from shared.microsoft import open_microsoft
 from shared.ports import Microsoft, SignInRequest, UsedCredential
@@ -208,3 +209,19 @@ async def test_a_rotation_that_is_late_is_a_problem_until_it_is_done(case: Case,
     await case.retry(StepName.DIRECTORY_SYNC)
     async with restarted(case.world, settings_with(case.parts.settings, new, old)) as (_, engine):
         assert (await case.work(StepName.DIRECTORY_SYNC, engine)).state is StepState.DONE
+
+
+async def test_the_watch_tells_which_credential_is_used(case: Case, registrations: dict[str, Any]) -> None:
+    """The daily look leaves behind what Microsoft has taken from each application, and when that ends."""
+    await case.until(StepName.ACCESS_WATCH)
+    old, new = secret("the older secret"), certificate("one")
+    know(registrations, case, (old,))
+    async with restarted(case.world, settings_with(case.parts.settings, new, old)) as (_, engine):
+        former = (await case.work(StepName.ACCESS_WATCH, engine)).facts["credentials"]
+        know(registrations, case, (old, new))
+        await case.retry(StepName.ACCESS_WATCH)
+        newer = (await case.work(StepName.ACCESS_WATCH, engine)).facts["credentials"]
+
+    told = {"kind": "certificate", "name": new.told.name, "ends_at": schedule.stamp(new.setting.ends_at), "is_former": False}
+    assert former == {name: {"kind": "client secret", "name": "", "ends_at": "", "is_former": True} for name in APPLICATIONS}
+    assert newer == dict.fromkeys(APPLICATIONS, told)
