@@ -43,13 +43,15 @@ CONSOLE_ROLES: Mapping[Role, tuple[str, str]] = {
 def body(application: Application, mailbox_permission: str, *, role_watch: bool = False) -> dict[str, Any]:
     """Return the registration of one application as Microsoft Graph's ``application`` resource.
 
-    ``groupMembershipClaims`` DirectoryRole makes the id_token of a sign-in carry the person's directory roles (``wids``).
+    ``groupMembershipClaims`` DirectoryRole makes the id_token of a sign-in carry the person's directory roles (``wids``), the
+    optional claim ``auth_time`` when they last signed in (learn.microsoft.com/entra/identity-platform/optional-claims-reference).
     """
     entries = registered(application, mailbox_permission, role_watch=role_watch)
     return {
         "displayName": TITLES[application],
         "signInAudience": "AzureADMultipleOrgs",
         "groupMembershipClaims": "DirectoryRole",
+        "optionalClaims": {"idToken": [{"name": "auth_time", "essential": False}]},
         "web": {"redirectUris": [f"{CONSOLE}/signed-in", f"{CONSOLE}/consented"]},
         "requiredResourceAccess": [
             {"resourceAppId": resource.value, "resourceAccess": [_access(entry) for entry in found]}

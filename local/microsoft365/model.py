@@ -317,6 +317,8 @@ class Registration:
     federated_credentials: tuple[FederatedCredential, ...] = ()
     known_at: tuple[tuple[str, datetime], ...] = ()
     """From when the token endpoint knows a credential (certificate in PEM, or secret's key id) that was added lately."""
+    optional_id_claims: frozenset[str] = frozenset()
+    """Claims that id_tokens carry because the registration lists them (`optionalClaims.idToken`)."""
 
 
 @dataclass(frozen=True, slots=True)

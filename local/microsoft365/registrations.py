@@ -62,6 +62,7 @@ def _registration(name: str, body: Mapping[str, Any], console_url: str) -> Regis
         required_permissions=tuple(_required(body.get("requiredResourceAccess", []))),
         group_membership_claims=body.get("groupMembershipClaims"),
         sign_in_audience=body["signInAudience"],
+        optional_id_claims=frozenset(each["name"] for each in body.get("optionalClaims", {}).get("idToken", [])),
     )
 
 

@@ -124,7 +124,7 @@ def require_administrator(proof: Proof, roles: frozenset[str], pinned_tenant: st
 def require_fresh(proof: Proof, since: datetime) -> None:
     """Raise RedirectError where Microsoft says that the person signed in before ``since``.
 
-    Microsoft gives ``auth_time`` only to registrations that list it as an optional claim
+    Microsoft gives ``auth_time`` to registrations that list it as an optional claim, as ours do
     (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference); without it, that ``prompt=login`` was asked
     for is all there is.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,33 @@ async def test_roles_may_be_missing_from_a_long_token(platform: Platform) -> Non
     claims = claims_of((await platform.redeem(returned["code"])).json()["id_token"])
 
     assert "wids" not in claims
+
+
+@pytest.mark.parametrize("names", [(), ("auth_time",)])
+async def test_the_time_of_sign_in_shows_only_where_the_registration_asks(platform: Platform, names: tuple[str, ...]) -> None:
+    """The optional claim auth_time is when the password was last typed: single sign-on does not move it, prompt=login does."""
+    registration = platform.application("mail_flow")
+    platform.simulation.store.registrations[registration.app_id] = replace(registration, optional_id_claims=frozenset(names))
+    browser = platform.browser()
+    told: list[int] = []
+    for prompt in ("", "", "login"):
+        url = platform.authorize_url(**({"prompt": prompt} if prompt else {}))
+        if told and not prompt:
+            shown = await Shown(platform, browser).open(url)
+        else:
+            shown = await platform.sign_in(url, "admin@contoso.com", browser)
+        if shown.returned is None:
+            await shown.submit("accept")
+        assert shown.returned
+        claims = claims_of((await platform.redeem(shown.returned["code"])).json()["id_token"])
+        told.append(claims.get("auth_time", 0))
+        platform.simulation.clock.advance(60)
+
+    if names:
+        assert told[1] == told[0]
+        assert told[2] >= told[0] + 120
+    else:
+        assert told == [0] * 3
 
 
 async def test_a_tenant_may_forbid_that_people_consent(platform: Platform) -> None:

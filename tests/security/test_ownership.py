@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from local.browser import Browser
+from local.demo import press_on
 from shared.consent.state import RedirectError, new_secret
 from shared.domain import decide, outcomes
 from shared.domain.grant import GrantState, Nudge, RoleMode
@@ -17,8 +19,8 @@ from shared.messages import ChooseRoleMode, RetryStep, StartGrant, encode_nudge
 from shared.ports import Binding
 from shared.web.http import Reply
 from tests.security.forgery import forged
-from tests.security.visitor import KilledError, Visitor, ask, new_account, operator, query_of, refused
-from tests.support.grantline import Grantline
+from tests.security.visitor import KilledError, Visitor, ask, new_account, operator, query_of, refused, with_query
+from tests.support.grantline import CONSOLE, Grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -196,6 +198,25 @@ async def test_a_session_that_lies_open_is_not_enough(
     with forged(monkeypatch, auth_time=hour_ago):
         assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == "sign_in_again"
 
+    assert (await parts.grant(owner)).released_at is None
+
+
+async def test_without_the_prompt_an_open_session_is_found_out(parts: Grantline) -> None:
+    """Whoever sits at a signed-in browser and takes ``prompt`` out of the address comes back with an old ``auth_time``."""
+    owner, visitor = await owned(parts), Visitor(parts)
+    taker = await parts.start(new_account())
+    async with Browser(parts.facts["ca_file"], stop_at=CONSOLE) as browser:
+        page = await browser.open(await visitor.begin(taker))
+        while not page.url.startswith(CONSOLE):
+            page = await press_on(browser, parts.person(), page)
+        parts.simulation.clock.advance(600)
+        parts.clock.offset += timedelta(minutes=10)
+
+        stripped = with_query(await sent(parts, visitor, taker), prompt="")
+        page = await browser.open(stripped)
+
+    assert query_of(page.url)["code"], "Microsoft asked for nothing"
+    assert (await refused(parts, taker, page.url, visitor.cookie)).code == "sign_in_again"
     assert (await parts.grant(owner)).released_at is None
 
 

@@ -180,6 +180,7 @@ class AuthorizeEndpoint:
                 expires_at=self._simulation.clock.now() + CODE_LIFETIME,
                 methods=self._browser.methods(visit, person),
                 contexts=claims.contexts,
+                signed_in_at=self._browser.sessions.signed_in_at(visit.session_id, person.account),
             )
         )
 

@@ -94,7 +94,7 @@ class Issuer:
         # Who has an account elsewhere has no user principal name that could be signed in with here.
         return self._sign(claims if person.is_foreign else {**claims, "upn": person.sign_in_name}, names_certificate=True)
 
-    def identity(self, person: SignedIn, nonce: str | None, *, profile: bool) -> str:
+    def identity(self, person: SignedIn, code: AuthorizationCode) -> str:
         """An id_token, version 2.0. Without the profile scope it says neither name nor object id."""
         claims: dict[str, Any] = {
             **self._times(LIFETIME),
@@ -106,9 +106,11 @@ class Issuer:
             "uti": _unique(),
             "ver": "2.0",
         }
-        if nonce is not None:
-            claims["nonce"] = nonce
-        if profile:
+        if code.nonce is not None:
+            claims["nonce"] = code.nonce
+        if "auth_time" in self.registration.optional_id_claims and code.signed_in_at:
+            claims["auth_time"] = int(code.signed_in_at.timestamp())
+        if "profile" in code.scopes:
             claims |= {"name": person.user.display_name, "oid": person.user.id, "preferred_username": person.sign_in_name}
         if _shows_roles(self.registration) and not self.simulation.settings.omit_wids:
             claims["wids"] = person.wids(self.simulation)

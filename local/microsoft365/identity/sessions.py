@@ -31,6 +31,7 @@ class Sessions:
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _accounts: dict[str, list[Account]] = field(default_factory=dict)
     _second_factors: set[tuple[str, Account]] = field(default_factory=set)
+    _signed_in_at: dict[tuple[str, Account], datetime] = field(default_factory=dict)
 
     def start(self) -> str:
         """A new session id, for a cookie."""
@@ -44,8 +45,9 @@ class Sessions:
         """The accounts that are signed in here, the latest last."""
         return tuple(self._accounts.get(session_id, ()))
 
-    def sign_in(self, session_id: str, account: Account) -> None:
+    def sign_in(self, session_id: str, account: Account, now: datetime) -> None:
         """Remember an account; a second sign-in of it counts as the latest, and has proved the password only."""
+        self._signed_in_at[session_id, account] = now
         self._second_factors.discard((session_id, account))
         others = [each for each in self._accounts.get(session_id, ()) if each != account]
         self._accounts[session_id] = [*others, account]
@@ -58,14 +60,20 @@ class Sessions:
         """How an account of this session has proved itself, as the claim `amr` names it."""
         return ("pwd", "mfa") if (session_id, account) in self._second_factors else ("pwd",)
 
+    def signed_in_at(self, session_id: str, account: Account) -> datetime | None:
+        """When an account of this session last typed its password, as the claim `auth_time` says it."""
+        return self._signed_in_at.get((session_id, account))
+
     def sign_out(self, session_id: str) -> None:
         """Forget all accounts of a session."""
+        self._signed_in_at = {each: at for each, at in self._signed_in_at.items() if each[0] != session_id}
         self._second_factors = {each for each in self._second_factors if each[0] != session_id}
         self._accounts.pop(session_id, None)
 
     def clear(self) -> None:
         """Forget everybody."""
         self._second_factors.clear()
+        self._signed_in_at.clear()
         self._accounts.clear()
 
 
@@ -87,6 +95,8 @@ class AuthorizationCode:
     """How the person has proved to be who she is (`amr`)."""
     contexts: tuple[str, ...] = ()
     """Authentication contexts that were asked for and met (`acrs`)."""
+    signed_in_at: datetime | None = None
+    """When the person last typed a password (`auth_time`)."""
     redeemed: bool = False
 
 

@@ -192,7 +192,7 @@ class Browser:
         if not user.account_enabled:
             raise PageShown(self.refusal(visit.request, IdentityError(50057)))
         account = Account(home.id, user.id)
-        self.sessions.sign_in(visit.session_id, account)
+        self.sessions.sign_in(visit.session_id, account, self.simulation.clock.now())
         return account
 
     def _known_account(self, visit: Visit, tenant: Tenant | None, prompt: str) -> Account | None:

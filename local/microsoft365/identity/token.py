@@ -127,7 +127,7 @@ class TokenEndpoint:
             "access_token": issuer.delegated(person, resource, scope, code),
         }
         if "openid" in code.scopes:
-            answer["id_token"] = issuer.identity(person, code.nonce, profile="profile" in code.scopes)
+            answer["id_token"] = issuer.identity(person, code)
         return answer
 
     def _let_in(self, registration: Registration, person: SignedIn, code: AuthorizationCode) -> ServicePrincipal:
