@@ -1,8 +1,8 @@
 """Rotation with overlap: while Microsoft does not know an application's newest credential, the former one is used.
 
 So a new credential may be set before it is registered, and registered before it is set; neither order stops any work
-(docs/operations.md, "Rotating"). A request that is refused for its credential has done nothing: the client is authenticated before
-a code is looked at (RFC 6749, 4.1.3; docs/adr/0013-credentials-overlap.md says what is not certain about that).
+(docs/operations.md, "Rotating"). A request that is refused for its credential has done nothing: the client is authenticated
+before a code is looked at (RFC 6749, 4.1.3; docs/adr/0013-credentials-overlap.md says what is not certain about that).
 """
 
 import logging
