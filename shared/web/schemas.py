@@ -175,6 +175,15 @@ class RoleView(_Shape):
     ticket_system: str
 
 
+class CredentialView(_Shape):
+    """The operator's credential that Microsoft took from an application at the last check; nothing of it is secret."""
+
+    kind: str
+    name: str
+    ends_at: Moment | Literal[""] = Field(description="When it ends; empty for what has no end, or none that is known.")
+    is_former: bool = Field(description="True where Microsoft does not know the newest yet, and the one before it was used.")
+
+
 class ConsentView(_Shape):
     """What a consent has given to an application, as the last daily check saw it."""
 
@@ -183,6 +192,7 @@ class ConsentView(_Shape):
     permissions: list[str] = Field(description="The application permissions that were seen when the consent was given.")
     missing: list[str] = Field(description="Those that were taken away since; the step is to be done again.")
     extra: list[str] = Field(description="Those that were granted beside, and that nobody asked for.")
+    credential: CredentialView | None = Field(description="The operator's credential that Microsoft took; null before a check.")
 
 
 class GrantView(_Shape):

@@ -129,6 +129,7 @@ def consent_view(grant: Grant, name: StepName) -> View:
         "permissions": list(step.facts.get("permissions", ())),
         "missing": [] if step.is_done else list(found.get("missing", {}).get(application, ())),
         "extra": list(found.get("extra", {}).get(application, ())),
+        "credential": found.get("credentials", {}).get(application),
     }
 
 

@@ -286,6 +286,17 @@ async def test_more_than_was_asked_for_is_a_notice(parts: Grantline) -> None:
         assert not page.named("div", role="alert")
 
 
+async def test_the_operators_credential_is_told_with_its_end(parts: Grantline) -> None:
+    """Which one Microsoft took at the last check, and when it must be renewed."""
+    used = {"kind": "certificate", "name": "2027", "ends_at": stamp(END), "is_former": True}
+    grant = completed(**{WATCH: {"credentials": {"mail_flow": used}}})
+
+    page = await look(parts, administration.service_account, grant_id=await stored(parts, grant))
+
+    told = "proved itself by its certificate 2027, the former one: Microsoft does not know the newest yet"
+    assert f"{told}; it ends at Mar 12, 2027, 12:30:15 UTC." in page.words
+
+
 async def test_a_consent_that_never_came_back_can_be_gone_on_with_or_sent_again(parts: Grantline) -> None:
     """Why it waits, the link that goes on, and the way to another onboarding link."""
     why = "An administrator has signed in and was sent to Microsoft to accept; nothing has come back from there yet."
