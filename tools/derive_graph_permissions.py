@@ -49,6 +49,8 @@ OPERATIONS = (
     "GET /roleManagement/directory/roleAssignmentScheduleInstances",
     "GET /roleManagement/directory/roleAssignmentScheduleRequests",
     "POST /roleManagement/directory/roleAssignmentScheduleRequests",
+    "GET /roleManagement/directory/roleAssignmentScheduleRequests/{unifiedRoleAssignmentScheduleRequest-id}",
+    "POST /roleManagement/directory/roleAssignmentScheduleRequests/{unifiedRoleAssignmentScheduleRequest-id}/cancel",
     "GET /roleManagement/directory/roleEligibilitySchedules",
     "GET /roleManagement/directory/roleEligibilityScheduleInstances",
     "GET /roleManagement/directory/roleEligibilityScheduleRequests",
@@ -99,17 +101,30 @@ VISIBLE = {
     "organization": {"User.Read": ["id", "displayName", "verifiedDomains"]},
 }
 
-# Directory roles without which a signed-in person's consent to an application does not suffice
-# (learn.microsoft.com rbacapplication-post-roleassignments, unifiedroleassignment-delete).
+_PRIVILEGED_ROLE_ADMINISTRATOR, _GLOBAL_ADMINISTRATOR = (
+    "e8611ab8-c189-46e8-94e1-60213ab1f814",
+    "62e90394-69f5-4237-9190-012177145e10",
+)
+_ASSIGNERS = [_PRIVILEGED_ROLE_ADMINISTRATOR, _GLOBAL_ADMINISTRATOR]
+_READERS = [
+    *_ASSIGNERS,
+    "f2ef992c-3afb-46b9-b7cf-a126ee74c451",  # Global Reader
+    "5f2222b1-57c3-48ba-8ad5-d4759f1fde6f",  # Security Operator
+    "5d6b6bb7-de71-4623-b4af-96380a352509",  # Security Reader
+    "194ae4cb-b126-40b2-bd5b-6091b380977d",  # Security Administrator
+]
+
+# Directory roles without which a signed-in person's consent to an application does not suffice (learn.microsoft.com
+# rbacapplication-post-roleassignments, unifiedroleassignment-delete, rbacapplication-post-roleassignmentschedulerequests and
+# its neighbours, policyroot-list-rolemanagementpolicyassignments).
 DELEGATED_ROLES = {
-    "POST /roleManagement/directory/roleAssignments": [
-        "e8611ab8-c189-46e8-94e1-60213ab1f814",
-        "62e90394-69f5-4237-9190-012177145e10",
-    ],
-    "DELETE /roleManagement/directory/roleAssignments/{unifiedRoleAssignment-id}": [
-        "e8611ab8-c189-46e8-94e1-60213ab1f814",
-        "62e90394-69f5-4237-9190-012177145e10",
-    ],
+    "POST /roleManagement/directory/roleAssignments": _ASSIGNERS,
+    "DELETE /roleManagement/directory/roleAssignments/{unifiedRoleAssignment-id}": _ASSIGNERS,
+    **{
+        operation: _READERS if operation.startswith("GET ") else _ASSIGNERS
+        for operation in OPERATIONS
+        if "Schedule" in operation or "/policies/" in operation
+    },
 }
 
 

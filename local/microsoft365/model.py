@@ -127,7 +127,7 @@ class OAuth2PermissionGrant:
 
 @dataclass(frozen=True, slots=True)
 class RoleAssignment:
-    """An active assignment of a directory role. Graph shows it at once, tokens carry it from `visible_at`."""
+    """An active assignment of a directory role, from `created_at` on; tokens carry it from `visible_at` on."""
 
     id: str
     role_definition_id: str
@@ -135,6 +135,85 @@ class RoleAssignment:
     created_at: datetime
     visible_at: datetime
     directory_scope_id: str = "/"
+    ends_at: datetime | None = None
+    """From then on nobody holds it any more. None: it has no end."""
+    schedule_id: str = ""
+    """Of the schedule of Privileged Identity Management that it follows; empty for one that was assigned directly."""
+    assignment_type: str = "Assigned"
+    """`Assigned` by an administrator, or `Activated` by a person who was eligible."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleEligibility:
+    """A person's right to activate a directory role (PIM: eligible assignment). No token carries it."""
+
+    id: str
+    role_definition_id: str
+    principal_id: str
+    created_at: datetime
+    ends_at: datetime | None = None
+    directory_scope_id: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class RolePolicy:
+    """What Privileged Identity Management asks where a role is assigned; by default what it asks in a new tenant.
+
+    Sources: learn.microsoft.com/graph/identity-governance-pim-rules-overview, and for the defaults the example of
+    learn.microsoft.com/graph/api/policyroot-list-rolemanagementpolicyassignments.
+    """
+
+    is_expiration_required: bool = False
+    """Of the rule Expiration_Admin_Assignment: whether an active assignment must have an end."""
+    maximum_duration: str = "P180D"
+    """Of the same rule: how long an active assignment with an end may last (ISO 8601)."""
+    enabled_rules: frozenset[str] = frozenset({"Justification"})
+    """Of Enablement_Admin_Assignment: some of Justification, MultiFactorAuthentication, Ticketing."""
+    requires_approval: bool = False
+    """Of Approval_EndUser_Assignment, which counts where a person activates a role, not where an administrator assigns it."""
+    authentication_context: str = ""
+    """Claim value of AuthenticationContext_EndUser_Assignment, which counts there too; empty: not enabled."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleWish:
+    """What a request to Privileged Identity Management asks for. With neither duration nor end it is for good."""
+
+    action: str
+    """As Graph writes it: adminAssign, adminUpdate, adminRemove, adminExtend, adminRenew, selfActivate and so on."""
+    role: Role
+    principal_id: str
+    duration: str | None = None
+    """ISO 8601."""
+    end: datetime | None = None
+    start: datetime | None = None
+    """A start that is past means at once, as None does."""
+    justification: str = ""
+    ticket_number: str = ""
+    ticket_system: str = ""
+    is_validation_only: bool = False
+    """Check it and change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRequest:
+    """A request to Privileged Identity Management that was accepted, and what became of it."""
+
+    id: str
+    wish: RoleWish
+    status: str
+    """Provisioned, Granted (its start is still to come), Revoked (an assignment was removed) or Canceled."""
+    created_at: datetime
+    starts_at: datetime
+    ends_at: datetime | None
+    schedule_id: str
+    """Of the schedule that it made or changed."""
+    is_eligibility: bool = False
+    """Whether it was about an eligible assignment."""
+    requester_id: str = ""
+    """The person who asked; empty where an application did."""
+    application_id: str = ""
+    """The application that asked by itself; empty where a person did."""
 
 
 class GrantControl(StrEnum):
@@ -215,6 +294,11 @@ class Tenant:
     app_role_assignments: dict[str, AppRoleAssignment] = field(default_factory=dict)
     oauth2_permission_grants: dict[str, OAuth2PermissionGrant] = field(default_factory=dict)
     role_assignments: dict[str, RoleAssignment] = field(default_factory=dict)
+    """By id; those that have ended stay until the same role is assigned again, as Microsoft's list of expired ones."""
+    role_eligibilities: dict[str, RoleEligibility] = field(default_factory=dict)
+    role_requests: dict[str, RoleRequest] = field(default_factory=dict)
+    role_policies: dict[str, RolePolicy] = field(default_factory=dict)
+    """By role template id; a role that is not here has Microsoft's default policy."""
     licences: tuple[str, ...] = ("SPE_E3",)
     """Part numbers of the subscribed products."""
     exchange: dict[str, Any] = field(default_factory=dict)

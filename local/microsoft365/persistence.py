@@ -30,6 +30,9 @@ from local.microsoft365.model import (
     Group,
     OAuth2PermissionGrant,
     RoleAssignment,
+    RoleEligibility,
+    RolePolicy,
+    RoleRequest,
     Secret,
     ServicePrincipal,
     Tenant,
@@ -79,6 +82,9 @@ class SavedTenant:
     unified_audit_log: bool = True
     activity_disabled_by: str = ""
     activity_subscriptions: dict[str, ActivitySubscription] = field(default_factory=dict)
+    role_eligibilities: dict[str, RoleEligibility] = field(default_factory=dict)
+    role_requests: dict[str, RoleRequest] = field(default_factory=dict)
+    role_policies: dict[str, RolePolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,9 +69,3 @@ def expired_page() -> GraphError:
     """Return the refusal of a page token that isn't ours or isn't this collection's."""
     message = "The specified page token value has expired and can no longer be included in your request."
     return GraphError(400, "Directory_ExpiredPageToken", message)
-
-
-def premium_licence_required() -> GraphError:
-    """Return the answer of Privileged Identity Management in a tenant without its licence."""
-    message = "The tenant needs to have Microsoft Entra ID P2 or Microsoft Entra ID Governance license."
-    return GraphError(400, "AadPremiumLicenseRequired", message)

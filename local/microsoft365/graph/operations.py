@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from local.microsoft365.graph import applications, groups, organizations, roles, users
+from local.microsoft365.graph import applications, groups, organizations, policies, roles, schedules, users
 from local.microsoft365.graph.context import Handler
 from local.microsoft365.graph.errors import GraphError, malformed
 
 _ROLES = "/roleManagement/directory"
+_REQUEST = schedules.REQUEST_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Operation:
     template: str
     handler: Handler
     cost: int = 1
+    is_pim: bool = False
+    """Whether the call belongs to Privileged Identity Management, which refuses in its own form."""
 
     @property
     def name(self) -> str:
@@ -36,18 +39,13 @@ class Operation:
         """Whether the tenant is changed."""
         return self.method != "GET"
 
-    @property
-    def is_pim(self) -> bool:
-        """Whether the call belongs to Privileged Identity Management, which refuses in its own form."""
-        return self.handler is roles.premium_only
-
 
 def _get(template: str, handler: Handler, cost: int = 1) -> Operation:
     return Operation("GET", template, handler, cost)
 
 
-def _pim(method: str, template: str) -> Operation:
-    return Operation(method, template, roles.premium_only)
+def _pim(method: str, template: str, handler: Handler) -> Operation:
+    return Operation(method, template, schedules.licensed(handler), is_pim=True)
 
 
 OPERATIONS = (
@@ -79,16 +77,18 @@ OPERATIONS = (
     _get(f"{_ROLES}/roleAssignments/{{unifiedRoleAssignment-id}}", roles.get_assignment),
     Operation("POST", f"{_ROLES}/roleAssignments", roles.create_assignment),
     Operation("DELETE", f"{_ROLES}/roleAssignments/{{unifiedRoleAssignment-id}}", roles.delete_assignment),
-    _pim("GET", f"{_ROLES}/roleAssignmentSchedules"),
-    _pim("GET", f"{_ROLES}/roleAssignmentScheduleInstances"),
-    _pim("GET", f"{_ROLES}/roleAssignmentScheduleRequests"),
-    _pim("POST", f"{_ROLES}/roleAssignmentScheduleRequests"),
-    _pim("GET", f"{_ROLES}/roleEligibilitySchedules"),
-    _pim("GET", f"{_ROLES}/roleEligibilityScheduleInstances"),
-    _pim("GET", f"{_ROLES}/roleEligibilityScheduleRequests"),
-    _pim("POST", f"{_ROLES}/roleEligibilityScheduleRequests"),
-    _pim("GET", "/policies/roleManagementPolicies"),
-    _pim("GET", "/policies/roleManagementPolicyAssignments"),
+    _pim("GET", f"{_ROLES}/roleAssignmentSchedules", schedules.list_schedules),
+    _pim("GET", f"{_ROLES}/roleAssignmentScheduleInstances", schedules.list_instances),
+    _pim("GET", f"{_ROLES}/roleAssignmentScheduleRequests", schedules.list_requests),
+    _pim("POST", f"{_ROLES}/roleAssignmentScheduleRequests", schedules.create_request),
+    _pim("GET", f"{_ROLES}/roleAssignmentScheduleRequests/{{{_REQUEST}}}", schedules.get_request),
+    _pim("POST", f"{_ROLES}/roleAssignmentScheduleRequests/{{{_REQUEST}}}/cancel", schedules.cancel),
+    _pim("GET", f"{_ROLES}/roleEligibilitySchedules", schedules.list_eligibility_schedules),
+    _pim("GET", f"{_ROLES}/roleEligibilityScheduleInstances", schedules.list_eligibilities),
+    _pim("GET", f"{_ROLES}/roleEligibilityScheduleRequests", schedules.list_eligibility_requests),
+    _pim("POST", f"{_ROLES}/roleEligibilityScheduleRequests", schedules.create_eligibility_request),
+    _pim("GET", "/policies/roleManagementPolicies", policies.list_policies),
+    _pim("GET", "/policies/roleManagementPolicyAssignments", policies.list_policy_assignments),
 )
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -14,19 +10,8 @@ from local.microsoft365.graph.collections import entity, list_page, scan_list
 from local.microsoft365.graph.context import Answer, Context
 from local.microsoft365.graph.errors import not_found
 from local.microsoft365.graph.shapes import DNS_RECORD, DOMAIN, ORGANIZATION, SUBSCRIBED_SKU
+from local.microsoft365.licences import plans_of, products
 from local.microsoft365.model import Domain, Tenant
-
-
-@cache
-def _licences() -> Mapping[str, Any]:
-    table: Mapping[str, Any] = json.loads(Path(__file__).with_name("licences.json").read_text(encoding="utf-8"))
-    products: Mapping[str, Any] = table["products"]
-    return products
-
-
-def _plans(tenant: Tenant) -> list[dict[str, Any]]:
-    """Return the service plans of all subscribed products."""
-    return [plan for licence in tenant.licences for plan in _licences()[licence]["plans"]]
 
 
 def _verified_domain(domain: Domain) -> dict[str, Any]:
@@ -41,7 +26,7 @@ def _verified_domain(domain: Domain) -> dict[str, Any]:
 
 def _organization(tenant: Tenant) -> dict[str, Any]:
     created = timestamp(tenant.created_at)
-    plans = _plans(tenant)
+    plans = plans_of(tenant)
     return {
         "id": tenant.id,
         "deletedDateTime": None,
@@ -124,7 +109,7 @@ def list_service_records(context: Context) -> Answer:
 
 
 def _subscribed(tenant: Tenant, licence: str) -> dict[str, Any]:
-    product = _licences()[licence]
+    product = products()[licence]
     units = len(tenant.users)
     return {
         "id": f"{tenant.id}_{product['id']}",
@@ -149,5 +134,5 @@ def _subscribed(tenant: Tenant, licence: str) -> dict[str, Any]:
 
 def list_subscribed_skus(context: Context) -> Answer:
     """GET /subscribedSkus: each subscribed product with its service plans."""
-    rows = [_subscribed(context.tenant, licence) for licence in context.tenant.licences]
+    rows = [_subscribed(context.tenant, licence) for licence in context.tenant.licences if licence in products()]
     return list_page(context, "subscribedSkus", SUBSCRIBED_SKU, scan_list(rows))

@@ -1,8 +1,4 @@
-"""Directory roles: their definitions, and who holds them.
-
-Privileged Identity Management has its place at the end: in a tenant without its licence every call of it is answered
-as Microsoft does. Tenants with the licence come with the work on PIM.
-"""
+"""Directory roles: their definitions, and who holds them. What Privileged Identity Management adds is in `schedules.py`."""
 
 from __future__ import annotations
 
@@ -11,10 +7,10 @@ from typing import Any
 
 from local.microsoft365.graph.collections import entity, list_page, page, scan_list, selection
 from local.microsoft365.graph.context import Answer, Context
-from local.microsoft365.graph.errors import bad_request, malformed, not_found, premium_licence_required, unsupported_query
+from local.microsoft365.graph.errors import bad_request, malformed, not_found, unsupported_query
 from local.microsoft365.graph.shapes import ROLE_ASSIGNMENT, ROLE_DEFINITION, SERVICE_PRINCIPAL, USER, row
 from local.microsoft365.model import ROLE_NAMES, Role, RoleAssignment
-from local.microsoft365.role_assignments import AlreadyAssignedError, UnknownPrincipalError, assign, take_back
+from local.microsoft365.role_assignments import AlreadyAssignedError, UnknownPrincipalError, assign, is_active, take_back
 
 ASSIGNMENTS = "roleManagement/directory/roleAssignments"
 DEFINITIONS = "roleManagement/directory/roleDefinitions"
@@ -57,29 +53,32 @@ def _principal_view(context: Context, principal_id: str) -> dict[str, Any] | Non
     return {"@odata.type": USER.annotation, **row(USER.columns((), None), user)} if user is not None else None
 
 
-def _expanded(context: Context, assignment: RoleAssignment) -> dict[str, Any]:
-    """Return what `$expand` adds; only one of principal and roleDefinition may be expanded at a time."""
+def expanded(context: Context, principal_id: str, role_id: str) -> dict[str, Any]:
+    """Return what `$expand` adds; only one of principal and roleDefinition may be expanded at a time.
+
+    Raises GraphError (400) for anything else.
+    """
     expand = context.query.expand.partition("(")[0]
     if not expand:
         return {}
     if expand == "principal":
-        return {"principal": _principal_view(context, assignment.principal_id)}
+        return {"principal": _principal_view(context, principal_id)}
     if expand == "roleDefinition":
-        return {"roleDefinition": _definition(Role(assignment.role_definition_id))}
+        return {"roleDefinition": _definition(Role(role_id))}
     raise unsupported_query(f"The query parameter '$expand={context.query.expand}' is not supported.")
 
 
 def list_assignments(context: Context) -> Answer:
     """GET roleAssignments; a filter on principalId or roleDefinitionId cuts the list."""
     wanted = context.query.filter
-    found = list(context.tenant.role_assignments.values())
+    found = [each for each in context.tenant.role_assignments.values() if is_active(each, context.now)]
     if wanted is not None:
         reader = ROLE_ASSIGNMENT.reader(wanted.properties, None)
         found = [assignment for assignment in found if wanted.accepts(reader(assignment))]
     columns = ROLE_ASSIGNMENT.columns(context.query.select, None)
 
     def write(assignment: RoleAssignment) -> dict[str, Any]:
-        return {**row(columns, assignment), **_expanded(context, assignment)}
+        return {**row(columns, assignment), **expanded(context, assignment.principal_id, assignment.role_definition_id)}
 
     return page(context, ASSIGNMENTS + selection(context), scan_list(found), write)
 
@@ -87,7 +86,7 @@ def list_assignments(context: Context) -> Answer:
 def _assignment(context: Context) -> RoleAssignment:
     identifier = context.key("unifiedRoleAssignment-id")
     found = context.tenant.role_assignments.get(identifier)
-    if found is None:
+    if found is None or not is_active(found, context.now):
         raise not_found(identifier)
     return found
 
@@ -96,7 +95,9 @@ def get_assignment(context: Context) -> Answer:
     """GET roleAssignments/{id}; raises GraphError (404) when there is none."""
     assignment = _assignment(context)
     answer = entity(context, ASSIGNMENTS, ROLE_ASSIGNMENT, assignment)
-    return Answer(document={**(answer.document or {}), **_expanded(context, assignment)})
+    return Answer(
+        document={**(answer.document or {}), **expanded(context, assignment.principal_id, assignment.role_definition_id)}
+    )
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -106,22 +107,30 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def read_assignee(body: Any) -> tuple[str, str]:
+    """Return the role's id and the principal's that a request for a tenant-wide assignment names.
+
+    Raises GraphError (400) for a body that has not both, or another scope.
+    """
+    if not isinstance(body, dict):
+        raise malformed(
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
+        )
+    role_id, principal_id = _text(body, "roleDefinitionId").lower(), _text(body, "principalId").lower()
+    scope = body.get("directoryScopeId")
+    if scope != "/":
+        raise bad_request(
+            "Only the directory scope '/' is simulated." if scope else "A directory or application scope is required."
+        )
+    return role_id, principal_id
+
+
 def create_assignment(context: Context) -> Answer:
     """POST roleAssignments (learn.microsoft.com/graph/api/rbacapplication-post-roleassignments).
 
     Raises GraphError: 404 for an unknown principal or role, 400 for an assignment that is there already.
     """
-    if not isinstance(context.body, dict):
-        raise malformed(
-            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
-        )
-    role_id = _text(context.body, "roleDefinitionId").lower()
-    principal_id = _text(context.body, "principalId").lower()
-    scope = context.body.get("directoryScopeId")
-    if scope != "/":
-        raise bad_request(
-            "Only the directory scope '/' is simulated." if scope else "A directory or application scope is required."
-        )
+    role_id, principal_id = read_assignee(context.body)
     if role_id not in set(Role):
         raise not_found(role_id)
     try:
@@ -138,9 +147,3 @@ def delete_assignment(context: Context) -> Answer:
     """DELETE roleAssignments/{id}: 204; raises GraphError (404) when there is none."""
     take_back(context.tenant, _assignment(context).id)
     return Answer(204)
-
-
-def premium_only(context: Context) -> Answer:
-    """Any call of Privileged Identity Management in a tenant that has no licence for it: 400."""
-    del context
-    raise premium_licence_required()

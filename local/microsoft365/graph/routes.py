@@ -16,6 +16,7 @@ from local.microsoft365.graph.errors import GraphError, denied, invalid_token, m
 from local.microsoft365.graph.operations import Match, Operation, find_operation, resource_units
 from local.microsoft365.graph.permissions import effective_permissions, permission_table
 from local.microsoft365.graph.query import read_query
+from local.microsoft365.graph.schedules import scope_not_granted
 from local.microsoft365.simulation import APP_ID, OPERATION, TENANT_ID, Simulation
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
@@ -65,9 +66,11 @@ def _authorize(token: AccessToken, operation: Operation) -> frozenset[str]:
         return effective
     if not operation.is_pim:
         raise denied()
-    scope = min(permission_table().application[operation.name] | permission_table().delegated[operation.name])
-    message = f"Authorization failed due to missing permission scope {scope}."
-    raise GraphError(403, "UnknownError", json.dumps({"errorCode": "PermissionScopeNotGranted", "message": message}))
+    table = permission_table()
+    if token.scopes & table.delegated[operation.name]:
+        # The person's own directory role is what is missing.
+        raise denied()
+    raise scope_not_granted(min(table.application[operation.name] | table.delegated[operation.name]))
 
 
 async def _body(request: web.Request) -> Any:

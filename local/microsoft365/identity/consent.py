@@ -20,6 +20,7 @@ from local.microsoft365.model import (
     ServicePrincipal,
     Tenant,
 )
+from local.microsoft365.role_assignments import held_roles
 from local.microsoft365.simulation import Simulation
 
 _EVERYTHING = frozenset({Role.GLOBAL_ADMINISTRATOR, Role.PRIVILEGED_ROLE_ADMINISTRATOR})
@@ -30,12 +31,7 @@ ONE_PERSON = "Principal"
 
 def directory_roles(simulation: Simulation, tenant: Tenant, principal_id: str) -> frozenset[str]:
     """Template ids of the roles that tokens of this principal carry now."""
-    now = simulation.clock.now()
-    return frozenset(
-        each.role_definition_id
-        for each in tenant.role_assignments.values()
-        if each.principal_id == principal_id and each.visible_at <= now and each.directory_scope_id == "/"
-    )
+    return held_roles(tenant, principal_id, simulation.clock.now())
 
 
 def may_consent_for_all(roles: frozenset[str], asked: Iterable[Asked]) -> bool:

@@ -80,7 +80,9 @@ def remove_assignments(visitor: Visitor) -> web.Response:
     """Ask whether the selected assignments are to be removed and, once the answer is yes, remove them."""
     role = _role(visitor)
     decision = visitor.visit.form.get("decision")
-    selected = [each for each in holders(visitor.tenant, role) if each.id in visitor.chosen]
+    selected = [
+        each for each in holders(visitor.tenant, role, visitor.desk.browser.simulation.clock.now()) if each.id in visitor.chosen
+    ]
     if decision == "no":
         return visitor.go_to(_address(role))
     if not _may(visitor, REMOVE):
@@ -134,7 +136,7 @@ def _add(visitor: Visitor, role: Role, principal_id: str) -> str:
 
 def _assignments(visitor: Visitor, status: int = 200, *faults: str) -> web.Response:
     role = _role(visitor)
-    rows = _rows(visitor, holders(visitor.tenant, role))
+    rows = _rows(visitor, holders(visitor.tenant, role, visitor.desk.browser.simulation.clock.now()))
     return visitor.page("assignments.html", status, role=role.value, name=ROLE_NAMES[role], rows=rows, faults=faults)
 
 
