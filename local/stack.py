@@ -129,7 +129,7 @@ async def up(options: Options) -> Stack:
     stack = Stack(options, storage.result(), facts, console, environment, process)
     _keep(options.data, {**kept, "console_port": console_port, "tenant_port": tenant_port})
     try:
-        await asyncio.gather(stack.start_host(), _seed_account(environment))
+        await asyncio.gather(stack.start_host(), seed_account(environment))
     except BaseException:
         await stack.stop()
         raise
@@ -187,7 +187,7 @@ def _keep(data: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content))
 
 
-async def _seed_account(environment: Mapping[str, str]) -> None:
+async def seed_account(environment: Mapping[str, str]) -> None:
     """Put the customer's account into the console's list, unless a former start has."""
     from shared import container, settings  # noqa: PLC0415 - loads the Azure SDKs
 
