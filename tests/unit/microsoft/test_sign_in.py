@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -94,6 +96,21 @@ def test_role_scope_is_asked_of_graph(microsoft: MicrosoftClient) -> None:
 
     assert query_of(url)["client_id"] == ROLE_HELPER_ID
     assert query_of(url)["scope"] == "openid profile https://graph.microsoft.com/RoleManagement.ReadWrite.Directory"
+
+
+def test_a_new_sign_in_is_asked_for(microsoft: MicrosoftClient) -> None:
+    """A fresh sign-in takes the credentials again; one with a second factor asks for a token that tells of it, too."""
+    fresh = query_of(microsoft.sign_in.authorization_url(replace(REQUEST, fresh=True)))
+    stronger = query_of(microsoft.sign_in.authorization_url(replace(FOR_ROLE, second_factor=True)))
+
+    assert fresh["prompt"] == stronger["prompt"] == "login"
+    assert "claims" not in fresh
+    assert json.loads(stronger["claims"]) == {"access_token": {"amr": {"essential": True, "values": ["mfa"]}}}
+
+
+def test_audiences_of_graph(microsoft: MicrosoftClient) -> None:
+    """A token for Microsoft Graph names its address or its application id."""
+    assert microsoft.sign_in.graph_audiences() == {"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
 
 
 def test_admin_consent_url(server: Scripted, microsoft: MicrosoftClient) -> None:
