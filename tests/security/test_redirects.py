@@ -4,10 +4,12 @@ What holds of every refusal (plain words, audit event, nothing kept that could b
 """
 
 import asyncio
+import ssl
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from local.microsoft365.model import Role, RoleAssignment
@@ -158,6 +160,41 @@ async def test_who_is_no_administrator_for_this_is_refused(parts: Grantline, nam
 
     assert refusal.code == code
     assert visitor.consents_asked == 0
+
+
+@pytest.mark.parametrize(
+    ("way", "roles", "code"),
+    [
+        ("guests", (), "guest_account"),
+        ("guests", ("exchange_administrator",), "guest_account"),
+        ("guests", ("global_administrator",), ""),
+        ("delegated-administrators", ("privileged_role_administrator",), ""),
+        ("delegated-administrators", ("exchange_administrator",), "not_administrator"),
+    ],
+    ids=["guest", "guest with a smaller role", "guest with the role", "technician", "technician with a smaller role"],
+)
+async def test_people_of_another_tenant_count_by_their_roles_in_this_one(
+    parts: Grantline, way: str, roles: tuple[str, ...], code: str
+) -> None:
+    """A guest, or a partner's technician, at the tenant's own address: what they are there is what counts."""
+    await invite(parts, way, {"account": FABRIKAM, "roles": list(roles)})
+    visitor = Visitor(parts, FABRIKAM)
+    grant_id = await parts.start(new_account(), tenant_id=parts.facts["tenant_id"])
+
+    redirect = await visitor.redirected(grant_id)
+
+    if code:
+        assert (await refused(parts, grant_id, redirect, visitor.cookie)).code == code
+    else:
+        assert f"/{parts.facts['tenant_id']}/v2.0/adminconsent" in await visitor.take(redirect)
+
+
+async def invite(parts: Grantline, way: str, body: dict[str, object]) -> None:
+    """Have the administrator's tenant know somebody of another one: a guest, or a partner's delegated administrator."""
+    context = ssl.create_default_context(cafile=parts.facts["ca_file"])
+    async with httpx.AsyncClient(base_url=parts.facts["url"], verify=context, trust_env=False) as client:
+        answer = await client.post(f"/_control/tenants/{parts.facts['tenant_id']}/{way}", json=body)
+        answer.raise_for_status()
 
 
 @pytest.mark.parametrize("role_mode", [RoleMode.BY_HAND, RoleMode.ROLE_GROUP])
