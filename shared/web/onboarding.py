@@ -9,12 +9,14 @@ from shared.consent.state import new_secret
 from shared.domain import schedule
 from shared.domain.grant import Grant
 from shared.domain.problems import ProblemError, problem
-from shared.domain.steps import STEPS
+from shared.domain.steps import STEPS, StepName
 from shared.messages import Identifier
+from shared.web import views
 from shared.web.http import Reply, Request, as_json, see_other
 from shared.web.links import Command
 from shared.web.reading import Reading
 from shared.web.redirects import application_of, grant_page
+from shared.web.role import WAYS
 from shared.web.site import Site, page
 
 HOLDER_HOURS = int(HOLDER_LIFETIME.total_seconds() // 3600)
@@ -111,13 +113,21 @@ def _unreadable(why: str) -> ProblemError:
 
 
 def _asked(site: Site, grant: Grant) -> list[dict[str, Any]]:
-    """Return what Microsoft will ask the administrator for: each step that a person begins, with its permissions."""
-    return [
-        {
-            "title": STEPS[name].title,
-            "asks": STEPS[name].asks,
-            "permissions": site.microsoft.identity.asked_permissions(application_of(grant, name)),
-        }
-        for name in STEPS
-        if grant.takes_sign_in(name) and not STEPS[name].is_optional
-    ]
+    """Return what the administrator is asked for: each step of a person that is not done, with its permissions.
+
+    What is optional is asked for once nothing else is left. The role by hand or by a script asks for no permission.
+    """
+    left = [name for name in STEPS if STEPS[name].person and not grant.steps[name].is_done]
+    required = [name for name in left if not STEPS[name].is_optional]
+    return [_step_asked(site, grant, name) for name in required or left]
+
+
+def _step_asked(site: Site, grant: Grant, name: StepName) -> dict[str, Any]:
+    is_asked = grant.takes_sign_in(name)
+    missing = views.consent_view(grant, name)["missing"] if name in views.CONSENTS else ()
+    return {
+        "title": STEPS[name].title,
+        "asks": STEPS[name].asks if is_asked else next(way.explained for way in WAYS if way.mode is grant.role_mode),
+        "permissions": site.microsoft.identity.asked_permissions(application_of(grant, name)) if is_asked else (),
+        "missing": missing,
+    }

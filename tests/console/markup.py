@@ -59,7 +59,7 @@ class Markup(HTMLParser):
         if tag not in VOID:
             self._open.append(element)
         if tag == "form":
-            self.forms.append(Form(element.attributes["action"], element.attributes["method"]))
+            self.forms.append(Form(element.attributes.get("action", ""), element.attributes["method"]))
         elif self.forms and "name" in element.attributes:
             self._add_field(element)
         elif tag == "option" and self.forms and not self._has_choice():

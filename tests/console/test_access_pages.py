@@ -12,9 +12,10 @@ from shared.domain.problems import CATALOGUE, Actor, problem
 from shared.domain.schedule import stamp
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.mailflow.role_script import role_group_script
-from shared.web import administration, pages
+from shared.web import administration, onboarding, pages
 from shared.web.access import Role
 from shared.web.http import Request, Visitor
+from shared.web.links import Command
 from shared.web.role import EXPIRY, role_view, ways
 from shared.web.site import Site
 from shared.web.views import announcement, problem_view, receipt
@@ -325,6 +326,33 @@ async def test_the_receipt_names_what_remains_of_the_sign_in(parts: Grantline) -
         {"application": "role_helper", "permission": "RoleManagement.ReadWrite.Directory"}
     ]
     assert receipt(by_hand, (), asked)["delegated_grants"] == []
+
+
+async def test_the_onboarding_page_asks_for_what_is_left(parts: Grantline) -> None:
+    """What is missing is marked; what is done is not asked for again; the role by hand is said, and asks for no permission."""
+    lost = {"missing": {"directory": ["User.Read.All"]}}
+    again = Step(StepName.DIRECTORY_CONSENT, StepState.WAITING_FOR_PERSON, "", Actor.TENANT_ADMINISTRATOR, facts=CONSENT)
+    broken, fresh = completed(**{WATCH: lost}).with_step(again), on_the_way(RoleMode.BY_HAND)
+
+    found = [await invited(parts, grant) for grant in (broken, fresh)]
+
+    titles = [[each.text for each in page.named("h3")] for page in found]
+    assert titles == [
+        [STEPS[StepName.DIRECTORY_CONSENT].title],
+        [STEPS[ROLE].title, STEPS[StepName.DIRECTORY_CONSENT].title],
+    ]
+    assert [len([row for row in page.named("th", scope="row") if "Missing" in row.text]) for page in found] == [1, 0]
+    assert "Microsoft's page always shows the whole set" in found[0].words
+    assert "An administrator assigns the role in the Microsoft Entra admin center" in found[1].words
+    assert "RoleManagement.ReadWrite.Directory" not in found[1].words
+
+
+async def invited(parts: Grantline, grant: Grant) -> Markup:
+    """Return what somebody sees who opens a grant's onboarding link."""
+    site = parts.container.site
+    command = Command(command_id="link", tenant_id="", requested_by="somebody")
+    link = await site.links.create(await stored(parts, grant), command)
+    return await look(parts, onboarding.open_link, token=site.links.address(link).rpartition("/")[2])
 
 
 # --- the daily watch -----------------------------------------------------------------------------------------------------------
