@@ -1,9 +1,8 @@
-"""A redirect is a claim that anyone can forge: each way to forge, replay or misdirect one is refused, and a lost one is no loss.
+"""A redirect is a claim that anyone can forge: each way to forge, replay or misdirect one is refused.
 
 What holds of every refusal (plain words, audit event, nothing kept that could be trusted) is checked by ``visitor.refused``.
 """
 
-import asyncio
 import ssl
 from base64 import urlsafe_b64encode
 from datetime import timedelta
@@ -19,7 +18,7 @@ from shared.domain.grant import RoleMode
 from shared.domain.steps import StepName, StepState
 from shared.messages import ChooseRoleMode
 from shared.ports import Binding
-from tests.security.visitor import KilledError, Visitor, new_account, query_of, refused, with_query
+from tests.security.visitor import Visitor, consent_redirect, new_account, query_of, refused, with_query
 from tests.support.grantline import CONSOLE, Grantline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,11 +30,6 @@ FABRIKAM = "admin@fabrikam.onmicrosoft.com"
 def tenant_of(parts: Grantline, domain: str) -> str:
     """Return the id of a simulated tenant by its initial domain."""
     return next(str(each["tenant_id"]) for each in parts.facts["tenants"] if domain in str(each))
-
-
-async def consent_redirect(visitor: Visitor, grant_id: str, step: StepName = MAIL_FLOW) -> str:
-    """Do a consent up to Microsoft's redirect after Accept, which is not followed yet."""
-    return await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id, step)))
 
 
 # --- states that are not this browser's, not ours or not of now ----------------------------------------------------------------
@@ -212,6 +206,29 @@ async def test_an_application_administrator_may_give_the_mail_flow_consent_alone
     assert visitor.consents_asked == 1
 
 
+async def test_who_must_activate_a_role_first_has_the_time_for_it(parts: Grantline) -> None:
+    """The page says that an eligible role counts once activated; a sign-in that was begun may be finished an hour later."""
+    visitor = Visitor(parts, "member@contoso.com")
+    grant_id = await parts.start(new_account())
+    refusal = await refused(parts, grant_id, await visitor.redirected(grant_id), visitor.cookie)
+    assert "eligible counts once it is activated" in str(refusal.page.body)
+    location = await visitor.begin(grant_id)
+
+    activate(parts, visitor.name)
+    parts.clock.offset = timedelta(minutes=59)
+
+    assert "/adminconsent" in await visitor.take(await visitor.at_microsoft(location))
+
+
+def activate(parts: Grantline, name: str) -> None:
+    """Have a person hold the Global Administrator role from now on, as activating it in Privileged Identity Management does."""
+    tenant = parts.simulation.store.tenant(parts.facts["tenant_id"])
+    user = tenant.users.find(name)
+    assert user
+    now = parts.simulation.clock.now()
+    tenant.role_assignments["activated"] = RoleAssignment("activated", Role.GLOBAL_ADMINISTRATOR, user.id, now, now)
+
+
 async def test_without_role_claims_nothing_is_proved(parts: Grantline) -> None:
     """Microsoft may leave ``wids`` out: then even an administrator is not shown to be one."""
     visitor = Visitor(parts)
@@ -373,230 +390,3 @@ async def test_a_sign_in_for_another_way_to_the_role_hands_over_nothing(parts: G
 
         assert await parts.grant(grant_id) == before
         assert await parts.container.storage.grants.row(grant_id, SEALED_ROW) is None
-
-
-# --- redirects that are lost, doubled or killed --------------------------------------------------------------------------------
-
-
-def kill_at_save(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """Have the process end at the next save of a grant, just before or just after it."""
-    grants = parts.container.storage.grants
-    save = type(grants).save
-
-    async def killed(*arguments: object) -> None:
-        monkeypatch.undo()
-        if moment == "after":
-            await save(grants, *arguments)  # type: ignore[arg-type] # the arguments of the call that is in its place
-        raise KilledError
-
-    monkeypatch.setattr(grants, "save", killed)
-
-
-async def test_a_doubled_redirect_changes_nothing(parts: Grantline) -> None:
-    """A reload of either redirect goes on to the grant's page; the step is queued once."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    signed_in = await visitor.redirected(grant_id)
-    consented = await visitor.at_microsoft(await visitor.take(signed_in))
-    await visitor.take(consented)
-    before = await parts.grant(grant_id), await parts.events(grant_id)
-
-    assert await visitor.take(signed_in) == f"/grants/{grant_id}"
-    assert await visitor.take(consented) == f"/grants/{grant_id}"
-
-    assert (await parts.grant(grant_id), await parts.events(grant_id)) == before
-    assert before[1].count("step.person_acted") == 1
-
-
-async def test_of_two_redirects_at_once_one_goes_on(parts: Grantline) -> None:
-    """A double click, or a reload while the first is on its way, sends the code once and leaves nothing on the step."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    signed_in = await visitor.redirected(grant_id)
-    parts.simulation.recorder.clear()
-
-    ends = sorted(await asyncio.gather(*(visitor.take(signed_in) for _ in range(3))))
-
-    assert ends[:2] == [f"/grants/{grant_id}"] * 2
-    assert "/adminconsent" in ends[2]
-    step = (await parts.grant(grant_id)).steps[MAIL_FLOW]
-    assert (step.state, step.problem) == (StepState.WAITING_FOR_PERSON, None)
-    assert "consent.refused" not in await parts.events(grant_id)
-    organizations = "/organizations/oauth2/v2.0/token"
-    assert len([each for each in parts.simulation.recorder.requests if each.path == organizations]) == 1
-
-
-async def test_a_refusal_is_written_down_once_a_minute(parts: Grantline) -> None:
-    """A redirect that is loaded again and again does not fill the audit; a minute later, or for another reason, it is told."""
-    visitor = Visitor(parts, "member@contoso.com")
-    grant_id = await parts.start(new_account())
-
-    async def refused_sign_in(*, told: bool) -> None:
-        redirect = await visitor.redirected(grant_id)
-        assert (await refused(parts, grant_id, redirect, visitor.cookie, told=told)).code == "not_administrator"
-
-    await refused_sign_in(told=True)
-    for _ in range(3):
-        await refused_sign_in(told=False)
-    elsewhere = await visitor.redirected(grant_id)
-    assert (await refused(parts, grant_id, elsewhere, new_secret())).code == "other_browser"
-    assert (await refused(parts, grant_id, elsewhere, new_secret(), told=False)).code == "other_browser"
-    parts.clock.offset = timedelta(seconds=61)
-    await refused_sign_in(told=True)
-
-
-async def test_a_proved_sign_in_cures_what_a_refused_one_left(parts: Grantline) -> None:
-    """The refusal stands on the step until somebody who may signs in."""
-    member, visitor = Visitor(parts, "member@contoso.com"), Visitor(parts)
-    grant_id = await parts.start(new_account())
-    await refused(parts, grant_id, await member.redirected(grant_id), member.cookie)
-    found = (await parts.grant(grant_id)).steps[MAIL_FLOW].problem
-    assert found
-    assert found.code == "not_administrator"
-
-    await visitor.take(await visitor.redirected(grant_id))
-
-    assert (await parts.grant(grant_id)).steps[MAIL_FLOW].problem is None
-
-
-async def test_a_consent_that_never_comes_back_is_told_at_once(parts: Grantline) -> None:
-    """From the click on the step waits for the administrator, and says where they are; the same link goes on."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    before = (await parts.grant(grant_id)).steps[MAIL_FLOW]
-
-    await visitor.take(await visitor.redirected(grant_id))
-
-    step = (await parts.grant(grant_id)).steps[MAIL_FLOW]
-    assert (step.state, step.who, step.clock) == (StepState.WAITING_FOR_PERSON, before.who, before.clock)
-    assert "sent to Microsoft to accept; nothing has come back" in step.reason
-    assert "/oauth2/v2.0/authorize" in await visitor.begin(grant_id)
-
-
-async def test_who_must_activate_a_role_first_has_the_time_for_it(parts: Grantline) -> None:
-    """The page says that an eligible role counts once activated; a sign-in that was begun may be finished an hour later."""
-    visitor = Visitor(parts, "member@contoso.com")
-    grant_id = await parts.start(new_account())
-    refusal = await refused(parts, grant_id, await visitor.redirected(grant_id), visitor.cookie)
-    assert "eligible counts once it is activated" in str(refusal.page.body)
-    location = await visitor.begin(grant_id)
-
-    activate(parts, visitor.name)
-    parts.clock.offset = timedelta(minutes=59)
-
-    assert "/adminconsent" in await visitor.take(await visitor.at_microsoft(location))
-
-
-def activate(parts: Grantline, name: str) -> None:
-    """Have a person hold the Global Administrator role from now on, as activating it in Privileged Identity Management does."""
-    tenant = parts.simulation.store.tenant(parts.facts["tenant_id"])
-    user = tenant.users.find(name)
-    assert user
-    now = parts.simulation.clock.now()
-    tenant.role_assignments["activated"] = RoleAssignment("activated", Role.GLOBAL_ADMINISTRATOR, user.id, now, now)
-
-
-async def test_a_used_consent_does_not_prompt_another_look(parts: Grantline) -> None:
-    """A state is for one use: replayed when its step waits for a person again, it changes nothing."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    state = query_of(await visitor.take(await visitor.redirected(grant_id)))["state"]
-    forged = f"{CONSOLE}/consented?admin_consent=True&tenant={parts.facts['tenant_id']}&state={state}"
-    await visitor.take(forged)
-    parts.clock.offset = timedelta(minutes=40)
-    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.WAITING_FOR_PERSON
-    before = await parts.grant(grant_id)
-
-    assert await visitor.take(forged) == f"/grants/{grant_id}"
-
-    assert await parts.grant(grant_id) == before
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_killed_sign_in_goes_on_by_one_more_click(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """A reload leads to the grant's page, and the spent code is not sent again; one more click goes on."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    redirect = await visitor.redirected(grant_id)
-    kill_at_save(parts, monkeypatch, moment)
-    with pytest.raises(KilledError):
-        await visitor.take(redirect)
-
-    assert await visitor.take(redirect) == f"/grants/{grant_id}"
-    assert (await parts.grant(grant_id)).steps[MAIL_FLOW].problem is None
-    consented = await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id)))
-    assert await visitor.take(consented) == f"/grants/{grant_id}"
-
-    assert visitor.consents_asked == 1
-    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.DONE
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_killed_consent_goes_on_by_a_reload(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """A reload of the consent's redirect finishes it; nobody consents twice, and the step is queued once."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    redirect = await consent_redirect(visitor, grant_id)
-    kill_at_save(parts, monkeypatch, moment)
-    with pytest.raises(KilledError):
-        await visitor.take(redirect)
-
-    assert await visitor.take(redirect) == f"/grants/{grant_id}"
-
-    assert visitor.consents_asked == 1
-    assert (await parts.events(grant_id)).count("step.person_acted") == 1
-    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.DONE
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_killed_sign_in_for_the_role_goes_on(parts: Grantline, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """Killed before the save, no token lies anywhere and one more click goes on; killed after it, a reload does."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    await parts.until(grant_id, ROLE)
-    redirect = await visitor.redirected(grant_id, ROLE)
-    kill_at_save(parts, monkeypatch, moment)
-    with pytest.raises(KilledError):
-        await visitor.take(redirect)
-
-    sealed = await parts.container.storage.grants.row(grant_id, SEALED_ROW)
-    assert (sealed is not None) is (moment == "after")
-    if moment == "before":
-        assert await visitor.take(redirect) == f"/grants/{grant_id}"
-        redirect = await visitor.redirected(grant_id, ROLE)
-    assert await visitor.take(redirect) == f"/grants/{grant_id}"
-
-    assert (await parts.settle(grant_id, ROLE)).steps[ROLE].state is StepState.DONE
-
-
-async def test_a_consent_that_never_came_back_is_not_asked_again(parts: Grantline) -> None:
-    """One more click: the sign-in shows that the application has its permissions, and no consent page comes."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-    await consent_redirect(visitor, grant_id)
-
-    assert await visitor.take(await visitor.redirected(grant_id)) == f"/grants/{grant_id}"
-
-    assert visitor.consents_asked == 1
-    assert (await parts.settle(grant_id, MAIL_FLOW)).steps[MAIL_FLOW].state is StepState.DONE
-
-
-async def test_a_step_that_waits_for_nobody_is_not_begun(parts: Grantline) -> None:
-    """The link of a step that is blocked or under way leads to the grant's page, not to Microsoft."""
-    visitor = Visitor(parts)
-    grant_id = await parts.start(new_account())
-
-    assert await visitor.begin(grant_id, ROLE) == f"/grants/{grant_id}"
-    await visitor.take(await consent_redirect(visitor, grant_id))
-    assert await visitor.begin(grant_id, MAIL_FLOW) == f"/grants/{grant_id}"
-
-
-@pytest.mark.parametrize("step", [StepName.MAIL_FLOW_CONSENT, StepName.VERIFICATION])
-async def test_what_is_not_there_is_not_begun(parts: Grantline, step: StepName) -> None:
-    """An unknown grant, or a step that no person begins, is refused."""
-    grant_id = str(uuid4()) if step is MAIL_FLOW else await parts.start(new_account())
-
-    with pytest.raises(RedirectError) as caught:
-        await Visitor(parts).begin(grant_id, step)
-
-    assert caught.value.problem.code == "grant_unknown"

@@ -137,6 +137,11 @@ class Visitor:
         return await press_on(browser, self.parts.person(self.name), page)
 
 
+async def consent_redirect(visitor: Visitor, grant_id: str, step: StepName = StepName.MAIL_FLOW_CONSENT) -> str:
+    """Do a consent up to Microsoft's redirect after Accept, which is not followed yet."""
+    return await visitor.at_microsoft(await visitor.take(await visitor.redirected(grant_id, step)))
+
+
 def with_query(url: str, **changes: str) -> str:
     """Return an address with some of its query's values changed; an empty one is left out."""
     query = {**dict(parse_qsl(urlsplit(url).query)), **changes}
