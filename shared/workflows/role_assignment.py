@@ -10,13 +10,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared import failures
 from shared.consent import sealing
 from shared.domain import schedule
 from shared.domain.decide import MFA_ASKED
 from shared.domain.grant import BY_HAND_BECAUSE, RoleMode
 from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome, Wait
-from shared.domain.problems import Actor, ProblemError, problem
+from shared.domain.problems import Actor, problem
 from shared.domain.roles import ASSIGNED_AT, UNKNOWN, WITH_PIM, Deed, Term, deed, term_facts, term_of
 from shared.domain.steps import STEPS
 from shared.ports import HeldRole, NotYetError, PolicyRefusedError, RolePolicy, Roles, RoleWish
@@ -77,7 +76,8 @@ async def _by_sign_in(run: Run, missing: str) -> Outcome:
     token = await _token(run)
     if not token:
         return NeedsPerson(problem=problem("sign_in_again"), deletes=(sealing.SEALED_ROW,))
-    outcome = await _assign(run, run.clients.microsoft.roles(run.grant.tenant_id, token), missing)
+    roles = run.clients.microsoft.roles(run.grant.tenant_id, token)
+    outcome = await _assign(run, roles, await roles.policy(EXCHANGE_ADMINISTRATOR), missing)
     return replace(outcome, deletes=(sealing.SEALED_ROW,))
 
 
@@ -85,15 +85,22 @@ async def _by_application(run: Run, missing: str) -> Outcome:
     """Assign with the application permission of the role assigner; an administrator consents to it first."""
     if missing and _is_assigned(run):
         return _wait_for_effect(run, missing)
+    roles = run.clients.microsoft.roles(run.grant.tenant_id, application="role_assigner")
     try:
-        return await _assign(run, run.clients.microsoft.roles(run.grant.tenant_id, application="role_assigner"), missing)
+        policy = await roles.policy(EXCHANGE_ADMINISTRATOR)
     except NotYetError as error:
-        needed = NeedsPerson(problem=problem("role_consent_needed", raw=error.raw), facts={CONSENT_ASKED: True})
-        if not run.step.facts.get(CONSENT_ASKED):
-            return needed
-        definition = STEPS[run.step.name]
-        delay = schedule.backoff(run.step.attempts + 1, definition.retry_first, definition.retry_cap)
-        return run.wait(delay, str(error), give_up=CONSENT_SPREADS, then=needed)
+        return _ask_for_consent(run, error)
+    return await _assign(run, roles, policy, missing)
+
+
+def _ask_for_consent(run: Run, error: NotYetError) -> Outcome:
+    """Ask an administrator for the permission; one that was asked for may take its time to spread."""
+    needed = NeedsPerson(problem=problem("role_consent_needed", raw=error.raw), facts={CONSENT_ASKED: True})
+    if not run.step.facts.get(CONSENT_ASKED):
+        return needed
+    definition = STEPS[run.step.name]
+    delay = schedule.backoff(run.step.attempts + 1, definition.retry_first, definition.retry_cap)
+    return run.wait(delay, str(error), give_up=CONSENT_SPREADS, then=needed)
 
 
 async def _by_hand(run: Run, missing: str) -> Outcome:
@@ -129,19 +136,16 @@ async def _token(run: Run) -> str:
         return ""
 
 
-async def _assign(run: Run, roles: Roles, missing: str) -> Outcome:
+async def _assign(run: Run, roles: Roles, policy: RolePolicy | None, missing: str) -> Outcome:
     """Have the tenant hold the role for as long as its policy allows; what stands in the way becomes a person's."""
     application = await run.clients.microsoft.identity.application_token("mail_flow", run.grant.tenant_id)
     try:
-        policy = await roles.policy(EXCHANGE_ADMINISTRATOR)
         held = await roles.held(application.object_id, EXCHANGE_ADMINISTRATOR)
         wanted = deed(_term(held), run.clock())
         if wanted is not Deed.NOTHING:
             held = await _do(roles, wanted, policy, _wish(run, application.object_id, policy))
     except PolicyRefusedError as error:
         return _policy_refused(run, error)
-    except ProblemError as error:
-        return failures.outcome_of(error, run.step, run.clock())
     facts = _assigned(run.clock(), held, policy)
     return _wait_for_effect(run, missing, **facts) if missing else Done(facts={"assigned": True, **facts})
 
