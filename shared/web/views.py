@@ -230,8 +230,8 @@ def announcement(grant: Grant) -> str:
     if grant.state is GrantState.RELEASED:
         return EVENT_TITLES["grant.released"]
     moving = [step for step in grant.steps.values() if step.state not in (StepState.BLOCKED, StepState.DONE)]
-    told = [step for step in moving if not STEPS[step.name].is_optional and (not STEPS[step.name].repeats or step.who)]
-    return " ".join(f"{STEPS[step.name].title}: {step.state.replace('_', ' ')}." for step in told)
+    required = [step for step in moving if not STEPS[step.name].is_optional]
+    return " ".join(f"{STEPS[step.name].title}: {step.state.replace('_', ' ')}." for step in required)
 
 
 def _text(name: str, value: Any) -> str:
