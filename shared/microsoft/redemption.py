@@ -28,7 +28,8 @@ def redeem(
     """Return the token endpoint's answer to a code, or the error document that it gave instead.
 
     No refresh token is asked for, and no ``cp1``: its tokens live for a day and are bound to an address. The nonce is for our own
-    proof of the id_token to check. Raises TransientError, httpx.TransportError, or ValueError for an answer that is no JSON.
+    proof of the id_token to check. Raises TransientError, httpx.TransportError, or ValueError for an answer that is no JSON or
+    whose id_token is no token.
     """
     application = msal.ConfidentialClientApplication(
         client_id,
@@ -38,9 +39,12 @@ def redeem(
         exclude_scopes=["offline_access"],
         http_client=_HttpClient(http),
     )
-    answer: Document = application.acquire_token_by_authorization_code(
-        code, list(request.scopes), request.redirect_uri, data={"code_verifier": request.verifier}
-    )
+    try:
+        answer: Document = application.acquire_token_by_authorization_code(
+            code, list(request.scopes), request.redirect_uri, data={"code_verifier": request.verifier}
+        )
+    except IndexError:  # MSAL takes the id_token apart without looking
+        raise ValueError("the id_token is no JSON Web Token") from None
     return answer
 
 

@@ -204,6 +204,8 @@ BUSY = {
     "throttled": (Said({}, 429, {"Retry-After": "3"}), timedelta(seconds=3)),
     "fault": (Said({}, 503), None),
     "not JSON": (Said(b"<html>"), None),
+    "an id_token that is none": (Said({"id_token": "no-token", "access_token": "x", "expires_in": 1}), None),
+    "an id_token of bad parts": (Said({"id_token": "a.%%%.c", "access_token": "x", "expires_in": 1}), None),
 }
 
 
