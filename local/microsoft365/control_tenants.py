@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from local.microsoft365.clock import timestamp
+from local.microsoft365.exchange import put_role_group
 from local.microsoft365.identity.people import delegate_administration, invite_guest
 from local.microsoft365.identity.sessions import Account
-from local.microsoft365.model import ALL, ConditionalAccessPolicy, GrantControl, Role, Tenant
+from local.microsoft365.model import ALL, ConditionalAccessPolicy, GrantControl, Role, RolePolicy, Tenant
+from local.microsoft365.role_assignments import assign, make_eligible, seconds_of
 from local.microsoft365.simulation import Simulation
 
 Handler = Callable[[web.Request], Awaitable[dict[str, Any]]]
@@ -63,10 +68,57 @@ class Revocation:
     """A person by name or id, or an application by its id or its registration's name."""
 
 
+class Right(StrEnum):
+    """How somebody has a directory role."""
+
+    ACTIVE = "active"
+    ACTIVATED = "activated"
+    """As after a person has activated it herself."""
+    ELIGIBLE = "eligible"
+    NONE = "none"
+    """Neither: what there was is taken away."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """Body of `POST .../roles`: a person or an application gets a directory role, or the right to activate it."""
+
+    principal: str
+    """A person by name or id, or an application by its id or its registration's name."""
+    role: str
+    """Template id, or name (exchange_administrator)."""
+    right: Right = Right.ACTIVE
+    seconds: float | None = None
+    """Until it ends; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRolePolicy:
+    """Body of `POST .../role-policies`: what assigning a role asks for; the meanings are `model.RolePolicy`'s."""
+
+    role: str
+    policy: RolePolicy = field(default_factory=RolePolicy)
+    """What is not named is as in a new tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGroup:
+    """Body of `POST .../role-groups`: a custom role group of Exchange."""
+
+    name: str
+    cmdlets: tuple[str, ...] = ()
+    """None: the group is taken away."""
+    members: tuple[str, ...] = ()
+    """Applications, by id or by registration's name."""
+
+
 _CHANGE = TypeAdapter(TenantChange)
 _INVITATION = TypeAdapter(Invitation)
 _POLICY = TypeAdapter(NewPolicy)
 _REVOCATION = TypeAdapter(Revocation)
+_ROLE_CHANGE = TypeAdapter(RoleChange)
+_ROLE_POLICY = TypeAdapter(NewRolePolicy)
+_ROLE_GROUP = TypeAdapter(RoleGroup)
 
 
 class TenantControl:
@@ -84,6 +136,9 @@ class TenantControl:
             ("POST", "tenants/{tenant}/policies", self.add_policy),
             ("DELETE", "tenants/{tenant}/policies", self.clear_policies),
             ("POST", "tenants/{tenant}/revocations", self.revoke),
+            ("POST", "tenants/{tenant}/roles", self.change_role),
+            ("POST", "tenants/{tenant}/role-policies", self.change_role_policy),
+            ("POST", "tenants/{tenant}/role-groups", self.change_role_group),
         )
 
     async def change(self, request: web.Request) -> dict[str, Any]:
@@ -137,14 +192,51 @@ class TenantControl:
     async def revoke(self, request: web.Request) -> dict[str, Any]:
         """POST tenants/{tenant}/revocations: tokens that a CAE client got before now are challenged."""
         tenant, wanted = self._tenant(request), await _read(request, _REVOCATION)
-        user = tenant.users.find(wanted.principal)
-        client = tenant.service_principal_of(self._application(wanted.principal)) if user is None else None
-        if user is None and client is None:
-            raise ValueError(f"nobody called {wanted.principal}")
-        identifier = user.id if user else client.id if client else ""
+        identifier = self._principal(tenant, wanted.principal)
         tenant.sessions_revoked_at[identifier] = self._simulation.clock.now()
         self._simulation.store.changed(tenant)
         return {"principal_id": identifier}
+
+    async def change_role(self, request: web.Request) -> dict[str, Any]:
+        """POST tenants/{tenant}/roles: give or take a directory role or eligibility, at once; no policy is asked."""
+        tenant, wanted = self._tenant(request), await _read(request, _ROLE_CHANGE)
+        role, now = _role(wanted.role), self._simulation.clock.now()
+        principal_id = self._principal(tenant, wanted.principal)
+        ends_at = now + timedelta(seconds=wanted.seconds) if wanted.seconds is not None else None
+        _take_role(tenant, role, principal_id)
+        if wanted.right is Right.ELIGIBLE:
+            make_eligible(tenant, role, principal_id, now, ends_at)
+        elif wanted.right is not Right.NONE:
+            made = assign(tenant, role, principal_id, now, 0.0)
+            kind = "Activated" if wanted.right is Right.ACTIVATED else made.assignment_type
+            tenant.role_assignments[made.id] = replace(made, ends_at=ends_at, assignment_type=kind)
+        self._simulation.store.changed(tenant)
+        return {"principal_id": principal_id, "role": role.value, "ends_at": timestamp(ends_at) if ends_at else None}
+
+    async def change_role_policy(self, request: web.Request) -> dict[str, Any]:
+        """POST tenants/{tenant}/role-policies: put a policy into the place of the one that the role had."""
+        tenant, wanted = self._tenant(request), await _read(request, _ROLE_POLICY)
+        role = _role(wanted.role)
+        seconds_of(wanted.policy.maximum_duration)
+        tenant.role_policies[role.value] = wanted.policy
+        self._simulation.store.changed(tenant)
+        return {**asdict(wanted.policy), "role": role.value, "enabled_rules": sorted(wanted.policy.enabled_rules)}
+
+    async def change_role_group(self, request: web.Request) -> dict[str, Any]:
+        """POST tenants/{tenant}/role-groups: make, replace or take away a custom role group of Exchange."""
+        tenant, wanted = self._tenant(request), await _read(request, _ROLE_GROUP)
+        members = [self._principal(tenant, each) for each in wanted.members]
+        put_role_group(tenant, wanted.name, wanted.cmdlets, members)
+        self._simulation.store.changed(tenant)
+        return {"name": wanted.name, "cmdlets": list(wanted.cmdlets), "members": members}
+
+    def _principal(self, tenant: Tenant, name: str) -> str:
+        user = tenant.users.find(name)
+        client = tenant.service_principal_of(self._application(name)) or tenant.service_principals.get(name)
+        found = user or client
+        if found is None:
+            raise ValueError(f"nobody called {name}")
+        return found.id
 
     def _tenant(self, request: web.Request) -> Tenant:
         name = request.match_info["tenant"]
@@ -176,6 +268,19 @@ def _template_ids(roles: tuple[str, ...]) -> list[str]:
     for each in ids:
         UUID(each)
     return ids
+
+
+def _role(name: str) -> Role:
+    return Role(_template_ids((name,))[0])
+
+
+def _take_role(tenant: Tenant, role: Role, principal_id: str) -> None:
+    """Take away what a principal has of a role: assignments and eligibilities."""
+    kept: tuple[dict[str, Any], ...] = (tenant.role_assignments, tenant.role_eligibilities)
+    for collection in kept:
+        for key, each in list(collection.items()):
+            if each.principal_id == principal_id and each.role_definition_id == role:
+                del collection[key]
 
 
 async def _read(request: web.Request, adapter: TypeAdapter[Body]) -> Body:

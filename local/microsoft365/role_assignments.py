@@ -28,8 +28,10 @@ from local.microsoft365.model import (
 )
 
 __all__ = [
+    "WHOLE_TENANT",
     "AlreadyAssignedError",
     "PimError",
+    "Requester",
     "RoleWish",
     "UnknownPrincipalError",
     "assign",
@@ -38,6 +40,8 @@ __all__ = [
     "eligible",
     "held_roles",
     "holders",
+    "invalid_schedule",
+    "is_active",
     "licence_required",
     "make_eligible",
     "pim_of",

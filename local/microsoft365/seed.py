@@ -14,6 +14,7 @@ from uuid import uuid5
 from local.microsoft365.catalogue import resources
 from local.microsoft365.model import IDS, Domain, Group, Person, Role, RoleAssignment, ServicePrincipal, Tenant
 from local.microsoft365.population import User, UserDirectory, user_id
+from local.microsoft365.role_assignments import make_eligible
 
 MICROSOFT_SERVICES = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"
 """Tenant that owns Microsoft's own applications (appOwnerOrganizationId of their service principals)."""
@@ -24,8 +25,11 @@ PEOPLE: tuple[tuple[str, str, tuple[Role, ...]], ...] = (
     ("exchange", "Edgar Exchange", (Role.EXCHANGE_ADMINISTRATOR,)),
     ("application", "Cleo Application", (Role.CLOUD_APPLICATION_ADMINISTRATOR,)),
     ("member", "Max Member", ()),
+    ("eligible", "Eli Eligible", ()),
 )
 """Name before the @, display name and roles of those who stand first in every tenant."""
+ELIGIBLE: tuple[tuple[str, Role], ...] = (("eligible", Role.GLOBAL_ADMINISTRATOR),)
+"""Who may activate which role, where the tenant has Privileged Identity Management; without its licence it is no right."""
 
 _GIVEN_NAMES = ("Adele", "Bruno", "Carla", "Deniz", "Elena", "Farid", "Grete", "Hugo", "Ines", "Jonas", "Keiko", "Liam", "Mona")
 _SURNAMES = ("Vance", "Ito", "Berg", "Costa", "Dahl", "Evans", "Fischer", "Garcia", "Hansen", "Ivanov", "Jensen")
@@ -108,6 +112,8 @@ def make_tenant(seed: TenantSeed) -> Tenant:
     tenant.groups = {group.id: group for group in _groups(seed, tenant)}
     tenant.service_principals = {each.id: each for each in _resource_principals(seed, tenant)}
     tenant.role_assignments = {each.id: each for each in _role_assignments(seed, tenant)}
+    for name, role in ELIGIBLE:
+        make_eligible(tenant, role, user_id(seed.tenant_id, _PEOPLE_INDEX[name]), seed.created_at, None)
     return tenant
 
 

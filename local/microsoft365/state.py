@@ -22,6 +22,7 @@ _COLLECTIONS = {
     "groups": "groups",
     "servicePrincipals": "service_principals",
     "roleAssignments": "role_assignments",
+    "roleEligibilities": "role_eligibilities",
     "appRoleAssignments": "app_role_assignments",
     "oauth2PermissionGrants": "oauth2_permission_grants",
     "conditionalAccess": "conditional_access",

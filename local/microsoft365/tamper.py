@@ -21,7 +21,8 @@ class Tampering:
     """One change: properties of the object `identity` of a noun, or its removal."""
 
     noun: str
-    """user, group, domain, servicePrincipal, roleAssignment, appRoleAssignment, oauth2PermissionGrant, or a cmdlet noun."""
+    """user, group, domain, servicePrincipal, roleAssignment, roleEligibility, appRoleAssignment, oauth2PermissionGrant, or a
+    cmdlet noun."""
     identity: str
     """An id or a name; for assignments and grants also the id or application id of their principal."""
     change: Mapping[str, Any] | None = None
@@ -102,6 +103,7 @@ def _forget_principal(tenant: Tenant, identifier: str) -> None:
         (tenant.app_role_assignments, ("principal_id", "resource_id")),
         (tenant.oauth2_permission_grants, ("client_id", "resource_id")),
         (tenant.role_assignments, ("principal_id",)),
+        (tenant.role_eligibilities, ("principal_id",)),
     ):
         for key in [key for key, item in collection.items() if identifier in {getattr(item, owner) for owner in owners}]:
             del collection[key]
@@ -122,6 +124,7 @@ _COLLECTIONS = {
     "domain": "domains",
     "servicePrincipal": "service_principals",
     "roleAssignment": "role_assignments",
+    "roleEligibility": "role_eligibilities",
     "appRoleAssignment": "app_role_assignments",
     "oauth2PermissionGrant": "oauth2_permission_grants",
 }

@@ -71,8 +71,9 @@ class Served:
         wids: Iterable[str] = (),
         audience: str = GRAPH,
         tenant: Tenant | None = None,
+        amr: Iterable[str] = ("pwd",),
     ) -> str:
-        """Return an access token: an application's with `roles`, or a person's with `scopes`."""
+        """Return an access token: an application's with `roles`, or a person's with `scopes` who signed in by `amr`."""
         claims: dict[str, Any] = {
             "aud": resources()[audience].audience,
             "tid": (tenant or self.tenant).id,
@@ -81,7 +82,8 @@ class Served:
             "exp": int((self.simulation.clock.now() + timedelta(hours=1)).timestamp()),
             "wids": list(wids),
         }
-        claims |= {"idtyp": "app", "roles": list(roles)} if scopes is None else {"scp": " ".join(scopes)}
+        person = {"scp": " ".join(scopes or ()), "amr": list(amr)}
+        claims |= {"idtyp": "app", "roles": list(roles)} if scopes is None else person
         return jwt.encode(claims, self.simulation.keys.private, algorithm="RS256")
 
     async def graph(self, path: str, *roles: str, method: str = "GET", **options: Any) -> Page:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.microsoft365.population import User, user_id, user_index
-from local.microsoft365.seed import TenantSeed, find_index, make_tenant, make_user, user_directory
+from local.microsoft365.seed import PEOPLE, TenantSeed, find_index, make_tenant, make_user, user_directory
 
 SEED = TenantSeed("Contoso", "contoso.onmicrosoft.com", 120, "contoso.com", "contoso-retail.com")
 INDEXES = st.integers(min_value=0, max_value=600_000)
@@ -106,6 +106,6 @@ def test_a_tenant_of_one_user_still_has_its_people() -> None:
     """The people of every tenant are there however small it is, and no group lists somebody who is not."""
     tenant = make_tenant(replace(SEED, user_count=1))
 
-    assert len(tenant.users) == 5
+    assert len(tenant.users) == len(PEOPLE)
     known = {user.id for user in tenant.users} | set(tenant.groups)
     assert all(member in known for group in tenant.groups.values() for member in group.member_ids)

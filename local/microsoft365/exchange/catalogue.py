@@ -75,9 +75,14 @@ ROLE_CMDLETS: Mapping[str, frozenset[str]] = {
 }
 
 
-def offered_cmdlets(role_ids: Iterable[str]) -> frozenset[str]:
-    """Return the cmdlets offered to the holder of these roles together; empty when no role counts for Exchange."""
+def offered_cmdlets(role_ids: Iterable[str], role_groups: Iterable[Iterable[str]] = ()) -> frozenset[str]:
+    """Return the cmdlets offered to the holder of these roles and the member of these custom role groups: rights add up.
+
+    Empty when nothing of it counts for Exchange. A role group's cmdlet that the simulation doesn't have is not offered.
+    """
     offered: frozenset[str] = frozenset()
     for role_id in role_ids:
         offered |= ROLE_CMDLETS.get(role_id, frozenset())
+    for cmdlets in role_groups:
+        offered |= _ALL & frozenset(cmdlets)
     return offered

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from local.microsoft365.exchange.groups import GROUP
 from local.microsoft365.exchange.objects import names
-from local.microsoft365.exchange.tenants import TenantOrganization, exchange_objects
+from local.microsoft365.exchange.tenants import ROLE_GROUPS, TenantOrganization, exchange_objects, role_groups
 from local.microsoft365.model import Tenant
 
 VOLATILE = frozenset({"Guid", "WhenChanged", "WhenChangedUTC", "WhenCreatedUTC", "ImmutableId"})
@@ -29,7 +29,17 @@ def snapshot(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
     nouns |= {noun: [dict(item) for item in items] for noun, items in exchange_objects(tenant).items()}
     groups = organization.objects(GROUP)
     nouns[GROUP] = [{**group, "Members": sorted(organization.members(group["Guid"]))} for group in groups]
+    if custom := tenant.exchange.get(ROLE_GROUPS):
+        nouns[ROLE_GROUPS] = [{"Identity": name, **group} for name, group in custom.items()]
     return {noun: sorted(nouns[noun], key=lambda item: str(item["Identity"])) for noun in sorted(nouns)}
+
+
+def put_role_group(tenant: Tenant, name: str, cmdlets: Iterable[str], members: Iterable[str]) -> None:
+    """Make a custom role group, or put it into the place of the one that was there. No cmdlets: take it away."""
+    groups = role_groups(tenant)
+    groups.pop(name, None)
+    if listed := list(cmdlets):
+        groups[name] = {"Cmdlets": listed, "Members": list(members)}
 
 
 def tamper(tenant: Tenant, noun: str, identity: str, change: Mapping[str, Any] | None) -> None:

@@ -3,8 +3,10 @@
     POST /adminapi/{beta|v1.0}/{tenant}/InvokeCommand        one cmdlet
     GET  /adminapi/{beta|v1.0}/{tenant}/EXOModuleFile        with `CommandName: *`: the cmdlets offered
 
-Measured (github:rknightion/graph2otel internal/exoclient, 2026-07-23): without Exchange.ManageAsApp 401; with it and no
-directory role 403 whose body is a run of NUL bytes. EXOModuleFile: github:KelvinTegelaar/CIPP-API New-ExoRequest.ps1.
+A caller's cmdlets are those of its directory roles (`wids`) and of the custom role groups that it is a member of
+(office-docs-powershell app-only-auth-powershell-v2.md). Measured (github:rknightion/graph2otel internal/exoclient,
+2026-07-23): without Exchange.ManageAsApp 401; with it and no right 403 whose body is a run of NUL bytes. EXOModuleFile:
+github:KelvinTegelaar/CIPP-API New-ExoRequest.ps1.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from local.microsoft365.catalogue import EXCHANGE
 from local.microsoft365.exchange.catalogue import offered_cmdlets
 from local.microsoft365.exchange.errors import CommandError
 from local.microsoft365.exchange.invoke import canonical_name, execute, prepare
-from local.microsoft365.exchange.tenants import TenantOrganization
+from local.microsoft365.exchange.tenants import TenantOrganization, cmdlets_of_groups
 from local.microsoft365.exchange.wire import (
     CmdletInput,
     annotated,
@@ -31,6 +33,7 @@ from local.microsoft365.exchange.wire import (
     read_input,
     read_page_token,
 )
+from local.microsoft365.model import Tenant
 from local.microsoft365.simulation import APP_ID, OPERATION, TENANT_ID, Simulation, simulation_of
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
@@ -93,6 +96,11 @@ def _forbidden(request: web.Request) -> web.Response:
     return web.Response(status=403, body=_NUL_BODY, headers=_headers(request))
 
 
+def _offered(tenant: Tenant, token: AccessToken) -> frozenset[str]:
+    """Return the cmdlets that the caller may run."""
+    return offered_cmdlets(token.wids, cmdlets_of_groups(tenant, token.object_id))
+
+
 def _authorize(request: web.Request) -> AccessToken | web.Response:
     """Return the token of a caller who may use the endpoint for this tenant, or the answer that refuses it."""
     try:
@@ -104,7 +112,7 @@ def _authorize(request: web.Request) -> AccessToken | web.Response:
     allowed = token.roles if token.is_app_only else token.scopes
     if tenant is None or tenant.id != token.tenant_id or not allowed & {APPLICATION_PERMISSION, "Exchange.Manage"}:
         return _unauthorized(request)
-    return token if offered_cmdlets(token.wids) else _forbidden(request)
+    return token if _offered(tenant, token) else _forbidden(request)
 
 
 def _next_link(request: web.Request, simulation: Simulation, token: str) -> str:
@@ -119,7 +127,7 @@ def _invoke(request: web.Request, simulation: Simulation, call: CmdletInput, tok
     reads = call.name.lower().startswith("get-")
     tenant = simulation.tenant_for(request, token.tenant_id) if reads else simulation.store.tenant(token.tenant_id)
     uncertain = {name for name in UNCERTAIN if getattr(simulation.settings, name, False)}
-    bound = prepare(call, TenantOrganization(tenant, now), offered_cmdlets(token.wids), now=now, uncertain=uncertain)
+    bound = prepare(call, TenantOrganization(tenant, now), _offered(tenant, token), now=now, uncertain=uncertain)
     skip = request.query.get("$skiptoken")
     offset = read_page_token(skip, call, now) if skip else 0
     rows = execute(call.name, bound)
@@ -137,7 +145,8 @@ def _invoke(request: web.Request, simulation: Simulation, call: CmdletInput, tok
 def _module_file(request: web.Request, token: AccessToken) -> web.Response:
     if request.headers.get("CommandName") != "*":
         return web.Response(status=400, headers=_headers(request))
-    exported = ",".join(sorted(offered_cmdlets(token.wids)))
+    tenant = simulation_of(request).store.tenant(token.tenant_id)
+    exported = ",".join(sorted(_offered(tenant, token)))
     return _answer(request, 200, {"value": [{"exportedCmdlets": exported}]}, {})
 
 

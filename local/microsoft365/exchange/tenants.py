@@ -37,11 +37,30 @@ _DIRECTORY_PROPERTIES = frozenset(
 )
 
 
+ROLE_GROUPS = "RoleGroups"
+"""Stands in `Tenant.exchange` beside the nouns: custom role groups by name, each with `Cmdlets` and `Members`."""
+
+
 def exchange_objects(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
-    """Return Exchange's own objects of the tenant by noun, made on first use."""
-    if not tenant.exchange:
+    """Return Exchange's own objects of the tenant by noun, made on first use; the lists are live."""
+    if not tenant.exchange.keys() - {ROLE_GROUPS}:
         tenant.exchange.update(seed_objects(tenant.id, tenant.display_name, tenant.initial_domain))
-    return tenant.exchange
+    return {noun: items for noun, items in tenant.exchange.items() if noun != ROLE_GROUPS}
+
+
+def role_groups(tenant: Tenant) -> dict[str, dict[str, list[str]]]:
+    """Return the tenant's custom role groups, live, by name: `Cmdlets`, and `Members` as ids of service principals.
+
+    They stand for New-RoleGroup, New-ServicePrincipal and Add-RoleGroupMember, which an administrator runs.
+    """
+    groups: dict[str, dict[str, list[str]]] = tenant.exchange.setdefault(ROLE_GROUPS, {})
+    return groups
+
+
+def cmdlets_of_groups(tenant: Tenant, principal_id: str) -> list[list[str]]:
+    """Return the cmdlets of each custom role group that a service principal is a member of."""
+    groups = tenant.exchange.get(ROLE_GROUPS, {})
+    return [group["Cmdlets"] for group in groups.values() if principal_id in group["Members"]]
 
 
 def is_distribution_group(group: Group) -> bool:
@@ -113,7 +132,9 @@ class TenantOrganization:
         """Return the live list of a noun's objects; of distribution groups, views that `save_group` keeps."""
         if noun == GROUP:
             return [_group_view(group) for group in self.tenant.groups.values() if is_distribution_group(group)]
-        return exchange_objects(self.tenant).setdefault(noun, [])
+        exchange_objects(self.tenant)
+        items: list[dict[str, Any]] = self.tenant.exchange.setdefault(noun, [])
+        return items
 
     def new_id(self, noun: str, *names: str) -> str:
         """Return a GUID for a new object of Exchange."""
