@@ -76,6 +76,7 @@ def print_receipt(receipt: Mapping[str, Any], console: Console) -> None:
     facts.add_row("Tenant", f"{receipt['tenant_name']} ({receipt['tenant_id']})")
     facts.add_row("Service account", f"{account.get('service', '')}: {', '.join(account.get('directions', ()))}")
     facts.add_row("Policy", str(receipt["policy"]))
+    facts.add_row("Role", f"{receipt['role']['mode'].replace('_', ' ')}: {receipt['role']['end']}")
     facts.add_row("Users synced", str(receipt["users_synced"]))
     console.print(facts)
     objects = Table("Object", "Name", title="Made in the tenant", title_justify="left")

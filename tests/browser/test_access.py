@@ -1,4 +1,7 @@
-"""How a tenant changes hands, by clicking: another account takes it over, and its administrator gives it back."""
+"""The role in a tenant with Privileged Identity Management, and how a tenant changes hands: by clicking, in a real browser."""
+
+import re
+from typing import Any
 
 from playwright.async_api import Page, expect
 
@@ -7,7 +10,7 @@ from shared.domain.problems import CATALOGUE
 from tests.support import stacks
 from tests.support.accessibility import axe
 from tests.support.chromium import Watch
-from tests.support.walks import MAIL_FLOW, RELEASE, TAKE, begin, consent, sign_in, until_done
+from tests.support.walks import MAIL_FLOW, RELEASE, ROLE, TAKE, begin, consent, sign_in, until_done
 
 FIRST, SECOND = "First of two", "Second of two"
 
@@ -52,3 +55,31 @@ async def test_a_tenant_is_taken_over_and_given_back(page: Page, stack: Stack, w
         await expect(again).to_have_attribute(
             "href", f"/grant-access?account_id={name.lower().replace(' ', '-')}&account_name={name.replace(' ', '%20')}"
         )
+
+
+async def privileged(stack: Stack, name: str, **policy: Any) -> dict[str, Any]:
+    """Make a tenant with Privileged Identity Management and a policy of the role's own; return its Global Administrator."""
+    person = await stacks.new_tenant(stack, name.title(), name)
+    tenant = f"tenants/{name}.onmicrosoft.com"
+    await stacks.control(stack, tenant, {"licences": ["SPE_E5"]})
+    await stacks.control(stack, f"{tenant}/role-policies", {"role": "exchange_administrator", "policy": policy})
+    return person
+
+
+async def test_a_second_factor_is_one_more_sign_in(page: Page, stack: Stack) -> None:
+    """The policy wants it: the page says so, the next sign-in has it, and the page says how long the role lasts."""
+    person = await privileged(
+        stack, "factor", is_expiration_required=True, maximum_duration="P180D", enabled_rules=["MultiFactorAuthentication"]
+    )
+    await begin(page, "factor", "Factor")
+    await consent(page, MAIL_FLOW, person)
+    await consent(page, ROLE, person)
+    await expect(page.get_by_role("alert")).to_contain_text(CATALOGUE["role_needs_mfa"].cause)
+    assert await axe(page) == []
+
+    await consent(page, ROLE, person)
+
+    await until_done(page, "role_assignment")
+    ends = page.locator("#step-role_assignment").get_by_text("Exchange Administrator role:")
+    await expect(ends).to_contain_text(re.compile(r"until \d{1,2} [A-Z][a-z]+ 20\d\d\."))
+    await expect(ends).to_contain_text("Expiry stops management, not mail.")
