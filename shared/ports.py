@@ -172,13 +172,18 @@ class PoisonQueues(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Which account has a tenant: reserved by a proved sign-in, confirmed when its consent has been seen to work."""
+    """Which account has a tenant: reserved by a proved sign-in, confirmed when its consent has been seen to work.
+
+    ``former_grants`` are the grants that had the tenant before this one, the last one first: what they made in the tenant is
+    this one's to look after. It is kept by the table, whatever a new binding says of it.
+    """
 
     tenant_id: str
     account_id: str
     grant_id: str
     reserved_at: datetime
     confirmed: bool = False
+    former_grants: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Bindings(Protocol):

@@ -55,6 +55,8 @@ class Request:
     accepted_domains: tuple[AcceptedDomain, ...]
     secret: str = field(repr=False)
     routing: Routing = Routing.OFF
+    former_grants: tuple[str, ...] = ()
+    """The grants that had the tenant before: what bears their mark is this grant's now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,15 +45,19 @@ class Change:
         return {"cmdlet": self.cmdlet, **{name: self.object.shown(name, value) for name, value in self.parameters.items()}}
 
 
-def foreign_objects(desired: Sequence[DesiredObject], tenant: TenantObjects, grant_id: str) -> tuple[DesiredObject, ...]:
-    """Return the wanted objects whose name is taken by an object of somebody else."""
+def foreign_objects(
+    desired: Sequence[DesiredObject], tenant: TenantObjects, grant_id: str, former: Sequence[str] = ()
+) -> tuple[DesiredObject, ...]:
+    """Return the wanted objects whose name is taken by an object of somebody else: of neither the grant nor a ``former`` one."""
     taken = ((item, tenant.find(item)) for item in desired)
-    return tuple(item for item, found in taken if found is not None and not is_owned(found, item.kind, grant_id))
+    return tuple(item for item, found in taken if found is not None and not is_owned(found, item.kind, (grant_id, *former)))
 
 
-def differences(desired: Sequence[DesiredObject], tenant: TenantObjects, grant_id: str) -> list[Difference]:
+def differences(
+    desired: Sequence[DesiredObject], tenant: TenantObjects, grant_id: str, former: Sequence[str] = ()
+) -> list[Difference]:
     """Return everything about the wanted objects that the tenant does not hold; empty when all is as it must be."""
-    foreign = foreign_objects(desired, tenant, grant_id)
+    foreign = foreign_objects(desired, tenant, grant_id, former)
     result = [Difference(item.name, OWNER, "this grant", "somebody else") for item in foreign]
     for item in desired:
         found = tenant.find(item)
@@ -68,12 +72,12 @@ def differences(desired: Sequence[DesiredObject], tenant: TenantObjects, grant_i
     return result
 
 
-def changes(desired: Sequence[DesiredObject], tenant: TenantObjects, grant_id: str) -> list[Change]:
+def changes(desired: Sequence[DesiredObject], tenant: TenantObjects, grant_id: str, former: Sequence[str] = ()) -> list[Change]:
     """Return the cmdlets that make the tenant hold the wanted objects, in the safe order; a foreign object is left alone.
 
     What must be off goes off first; then the return path, then the way to the scanner, routing rules last.
     """
-    foreign = foreign_objects(desired, tenant, grant_id)
+    foreign = foreign_objects(desired, tenant, grant_id, former)
     placed = [item.name for item in _placements(desired, tenant)]
     result: list[Change] = []
     for item in desired:

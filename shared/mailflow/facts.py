@@ -8,4 +8,5 @@ from shared.mailflow.tenant import TenantObjects
 
 def missing_facts(request: Request, tenant: TenantObjects) -> list[Difference]:
     """Return every fact that does not hold: objects, their properties and order, and the settings that preflight asked for."""
-    return [*differences(desired_objects(request), tenant, request.grant_id), *spam_differences(tenant)]
+    found = differences(desired_objects(request), tenant, request.grant_id, request.former_grants)
+    return [*found, *spam_differences(tenant)]

@@ -93,7 +93,7 @@ def _accepted_domains(request: Request, tenant: TenantObjects) -> Iterator[Findi
 
 
 def _foreign_names(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
-    for item in foreign_objects(desired_objects(request), tenant, request.grant_id):
+    for item in foreign_objects(desired_objects(request), tenant, request.grant_id, request.former_grants):
         noun = KINDS[item.kind].noun
         yield Finding(
             Severity.BLOCKING,

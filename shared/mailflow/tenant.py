@@ -1,6 +1,6 @@
 """What was read of a tenant, as Exchange answered it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +43,11 @@ class TenantObjects:
         return [_text(found, "Name").casefold() for found in rules]
 
 
-def is_owned(found: Found, kind: Kind, grant_id: str) -> bool:
-    """True when the object bears the mark of this grant, of whatever version."""
+def is_owned(found: Found, kind: Kind, grant_ids: Iterable[str]) -> bool:
+    """True when the object bears the mark of one of these grants, of whatever version."""
     value = found.get(KINDS[kind].mark) or ""
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return owner_mark(grant_id).casefold() in text.casefold()
+    return any(owner_mark(each).casefold() in text.casefold() for each in grant_ids)
 
 
 def _text(found: Found, name: str) -> str:

@@ -13,6 +13,8 @@ BINDING_ROW = "binding"
 SERVICE_ROW = f"service|{SERVICE}"
 RESERVATION = timedelta(hours=1)
 """How long a mere reservation holds a tenant against other accounts."""
+MAXIMUM_FORMER = 20
+"""How many grants that had a tenant before are remembered: what older ones made was taken over long ago."""
 ATTEMPTS = 10
 """How often a binding reads again: rivals for one tenant or account are few."""
 VERSION = 1
@@ -70,7 +72,13 @@ class TableBindings:
 
 def succeed(standing: Binding | None, wanted: Binding, instead_of: str = "") -> Binding:
     """Return which binding is to stand: the standing one itself where it holds against the wanted one."""
-    if standing is None or (instead_of and standing.grant_id == instead_of and standing.account_id != wanted.account_id):
+    if standing is None:
+        return replace(wanted, former_grants=())
+    former = standing.former_grants
+    if standing.grant_id != wanted.grant_id:
+        former = (standing.grant_id, *former)[:MAXIMUM_FORMER]
+    wanted = replace(wanted, former_grants=former)
+    if instead_of and standing.grant_id == instead_of and standing.account_id != wanted.account_id:
         return wanted
     if standing.account_id == wanted.account_id:
         return replace(wanted, confirmed=wanted.confirmed or standing.confirmed)

@@ -13,7 +13,7 @@ from shared.storage.limits import PROPERTY_CHARACTERS, TooLargeError, Unreadable
 
 GRANT = Codec(Grant, frozenset({"intent", "steps"}))
 EVENT = Codec(Event, frozenset({"data"}))
-BINDING = Codec(Binding)
+BINDING = Codec(Binding, frozenset({"former_grants"}))
 ACCOUNT = Codec(AccountRow, frozenset({"directions"}))
 LETTER = Codec(DeadLetter, frozenset({"body"}))
 DIRECTORY = Codec(DirectoryState, frozenset({"counts"}))

@@ -64,23 +64,25 @@ class View:
     @property
     def foreign(self) -> tuple[DesiredObject, ...]:
         """Those whose name somebody else's object has."""
-        return foreign_objects(self.desired, self.tenant, self.request.grant_id)
+        return foreign_objects(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
 
     @property
     def differences(self) -> list[Difference]:
         """What the tenant does not hold as it must be."""
-        return differences(self.desired, self.tenant, self.request.grant_id)
+        return differences(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
 
     @property
     def changes(self) -> list[Change]:
         """What puts it right, in order."""
-        return changes(self.desired, self.tenant, self.request.grant_id)
+        return changes(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
 
 
 async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmdlets: Iterable[str] = OBJECT_READS) -> View:
     """Read the tenant of a run and return it beside what the grant wants of it."""
     secret = verdict_secret(run.settings.sealing_key, run.grant.grant_id)
-    request = Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing)
+    binding = await run.clients.bindings.tenant(run.grant.tenant_id)
+    former = binding.former_grants if binding else ()
+    request = Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing, former)
     tenant = await read_tenant(exchange, group_names(request), cmdlets)
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
 

@@ -274,7 +274,10 @@ class MemoryBindings(Part):
     @gated("bindings.bind_tenant")
     async def bind_tenant(self, binding: Binding, *, instead_of: str = "") -> Binding:
         """Bind the tenant, unless another account has it; return the binding that stands."""
-        standing = self.world.tenants.get(binding.tenant_id, binding)
+        standing = self.world.tenants.get(binding.tenant_id, replace(binding, former_grants=()))
+        is_new = standing.grant_id != binding.grant_id
+        former = (standing.grant_id, *standing.former_grants)[:20] if is_new else standing.former_grants
+        binding = replace(binding, former_grants=former)
         is_own = standing.account_id == binding.account_id
         is_released = bool(instead_of) and standing.grant_id == instead_of
         is_stale = not standing.confirmed and binding.reserved_at >= standing.reserved_at + timedelta(hours=1)

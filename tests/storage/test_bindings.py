@@ -96,6 +96,25 @@ async def test_an_account_may_bind_its_tenant_again(kept: Kept) -> None:
     assert await kept.storage.bindings.tenant("tenant") == standing
 
 
+async def test_a_tenant_remembers_who_had_it(kept: Kept) -> None:
+    """Each grant that had the tenant before is named, the last one first, whatever a binding says; the oldest are forgotten."""
+    bindings = kept.storage.bindings
+    await bindings.bind_tenant(replace(OURS, former_grants=("made-up",)))
+    await bindings.bind_tenant(replace(OURS, confirmed=True, former_grants=("made-up",)))
+    first = await bindings.tenant("tenant")
+    for number in range(2, 30):
+        account = f"account-{number % 2}"
+        await bindings.bind_tenant(
+            replace(OURS, account_id=account, grant_id=f"grant-{number}"), instead_of=f"grant-{number - 1}"
+        )
+    last = await bindings.tenant("tenant")
+
+    assert first
+    assert last
+    assert first.former_grants == ()
+    assert last.former_grants == tuple(f"grant-{number}" for number in range(28, 8, -1))
+
+
 async def test_of_rivals_for_a_tenant_one_wins(kept: Kept) -> None:
     """All are told the same binding, and it is the one that stands."""
     rivals = [replace(OURS, account_id=f"account-{number}", grant_id=f"grant-{number}") for number in range(6)]

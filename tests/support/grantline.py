@@ -68,7 +68,7 @@ class Grantline:
     async def start(self, account_id: str = "contoso", **more: Any) -> str:
         """Carry out a command that starts a grant, and return the grant's id."""
         command = StartGrant(
-            command_id=f"start-{account_id}",
+            command_id=more.pop("command_id", f"start-{account_id}"),
             account_id=account_id,
             account_name=account_id.title(),
             requested_by="a test",

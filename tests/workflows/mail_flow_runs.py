@@ -42,6 +42,13 @@ NAMES = [
 """The objects of a grant for domains, in the order of their creation."""
 
 
+class NobodyBefore:
+    """Bindings of a tenant that nobody had before."""
+
+    async def tenant(self, _tenant_id: str) -> None:
+        """Tell that nobody has it."""
+
+
 @dataclass
 class MemoryJournal:
     """``run.Journal`` in memory; ``entries`` keeps the order of everything that was written."""
@@ -117,7 +124,7 @@ class Bench:
             journal=self.journal,
             rows=self.rows,
             directory=cast("DirectoryStore", None),
-            bindings=cast("Bindings", None),
+            bindings=cast("Bindings", NobodyBefore()),
         )
         grant = Grant(GRANT_ID, "account", "Contoso", self.intent, NOW, "operator", tenant_id="tenant")
         return Run(grant, self.step, clients, SETTINGS, self.clock, self.now + timedelta(seconds=60))

@@ -1,6 +1,7 @@
 """What differs is found, put right in one go and in the safe order; what is somebody else's stays as it is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,24 @@ def test_another_grant_is_somebody_else() -> None:
 
     assert len(foreign_objects(desired_objects(wanted), _tenant(exchange, wanted), GRANT_ID)) == len(desired_objects(wanted))
     assert _pending(exchange, wanted) == []
+
+
+@CALM
+@given(REQUESTS)
+def test_what_a_former_grant_made_is_taken_over(wanted: Request) -> None:
+    """Whoever has the tenant now brings the objects of the one before to its own settings and mark; routing is off till then."""
+    exchange = FakeExchange()
+    _apply(exchange, replace(wanted, grant_id="a-grant-of-the-past", secret="another", routing=Routing.ON))
+    heir = replace(wanted, former_grants=("a-grant-of-the-past",), routing=Routing.OFF)
+    pending = changes(desired_objects(heir), _tenant(exchange, heir), heir.grant_id, heir.former_grants)
+    for change in pending:
+        exchange.run(change.cmdlet, dict(change.parameters))
+    tenant = _tenant(exchange, heir)
+
+    assert pending
+    assert not any(change.cmdlet.startswith("New-") for change in pending)
+    assert foreign_objects(desired_objects(heir), tenant, heir.grant_id) == ()
+    assert differences(desired_objects(heir), tenant, heir.grant_id) == []
 
 
 def test_an_older_version_of_ours_is_brought_up_to_date() -> None:

@@ -1,0 +1,59 @@
+"""A tenant that changes hands: what the former grant made is the new one's to look after, and no mail is routed meanwhile."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from local.microsoft365.model import Tenant
+from shared.domain import decide
+from shared.domain.grant import GrantState
+from shared.domain.steps import StepName
+from shared.mailflow.desired import owner_mark
+from tests.support.worlds import Case, World, open_world
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LAST = StepName.ACCESS_WATCH
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def world() -> AsyncIterator[World]:
+    """The running parts."""
+    async with open_world() as world:
+        yield world
+
+
+async def _release(case: Case) -> None:
+    engine = case.parts.container.engine
+    why = {"actor": "an administrator", "why": "a test"}
+    assert await engine.commit(case.grant_id, lambda grant, now: decide.release(grant, now, **why))
+
+
+def _rules(tenant: Tenant) -> dict[str, str]:
+    return {each["Name"]: each["State"] for each in tenant.exchange["TransportRule"] if each["Name"].startswith("Grantline")}
+
+
+@pytest.mark.parametrize("account", ["the same", "another"])
+async def test_the_next_grant_takes_over_what_the_former_made(world: World, account: str) -> None:
+    """Nothing is left of the former grant's marks, nothing is doubled, and the routing goes off before it goes on again."""
+    former = await world.case()
+    await former.until(LAST)
+    assert set(_rules(former.tenant).values()) == {"Enabled"}
+    made = {noun: len(items) for noun, items in former.tenant.exchange.items() if isinstance(items, list)}
+    await _release(former)
+
+    account_id = (await former.grant()).account_id if account == "the same" else f"{former.domain}-heir"
+    grant_id = await world.parts.start(account_id, command_id=f"again-{account_id}")
+    heir = Case(world, grant_id, former.tenant_id, former.domain)
+    await heir.until(StepName.POLICY_ACTIVATION)
+    assert {state for name, state in _rules(heir.tenant).items() if name.endswith("Domain Rule")} == {"Disabled"}
+    await heir.until(LAST)
+
+    assert (await heir.grant()).state is GrantState.COMPLETED
+    assert set(_rules(heir.tenant).values()) == {"Enabled"}
+    assert {noun: len(items) for noun, items in heir.tenant.exchange.items() if isinstance(items, list)} == made
+    everything = str(heir.tenant.exchange)
+    assert owner_mark(former.grant_id) not in everything
+    assert owner_mark(heir.grant_id) in everything
+    assert (await former.grant()).state is GrantState.RELEASED
