@@ -414,7 +414,7 @@ CATALOGUE: dict[str, ProblemKind] = {
     ),
     "activity_disabled": ProblemKind(
         "Reading activity data has been switched off for this tenant by an administrator of it or of Microsoft's service.",
-        "Have the subscription enabled again in the tenant, then open the step again.",
+        "Have the subscription enabled again in the tenant, and auditing with it where that is off; then open the step again.",
         Actor.TENANT_ADMINISTRATOR,
     ),
     "audit_off": ProblemKind(
