@@ -187,12 +187,12 @@ def completed(**named: str) -> Situation:
     facts: Facts = {
         "users": 2500,
         "groups": 3,
-        "tenant_name": named.get("tenant_name", "Contoso"),
         "permissions": ["User.Read.All", "Exchange.ManageAsApp"],
         "objects": [{"kind": "inbound_connector", "name": "Grantline Inbound"}, {"kind": "transport_rule", "name": "Grantline"}],
     }
     optional = Step(StepName.ACTIVITY_CONSENT, StepState.WAITING_FOR_PERSON, who=Actor.TENANT_ADMINISTRATOR)
-    grant = a_grant(*done(*REQUIRED, **facts), optional, **named)
+    synced = done(StepName.DIRECTORY_SYNC, **facts, tenant_name=named.get("tenant_name", "Contoso"))
+    grant = a_grant(*done(*REQUIRED, **facts), *synced, optional, **named)
     former = {"former": "192.0.2.0/24", "at": NOW.isoformat()}
     data: Facts = {"actor": named.get("name", "Ada"), "until": LATER.isoformat(), "objects": facts["objects"]}
     kinds = ("grant.created", "tenant.proved", "step.waiting", "grant.completed")
