@@ -10,7 +10,20 @@ from shared.domain.problems import CATALOGUE
 from tests.support import stacks
 from tests.support.accessibility import axe
 from tests.support.chromium import Watch
-from tests.support.walks import MAIL_FLOW, RELEASE, ROLE, TAKE, begin, consent, sign_in, until_done
+from tests.support.walks import (
+    DIRECTORY,
+    MAIL_FLOW,
+    RELEASE,
+    ROLE,
+    TAKE,
+    assign_with_pim,
+    begin,
+    consent,
+    sign_in,
+    until_complete,
+    until_done,
+    until_listed,
+)
 
 FIRST, SECOND = "First of two", "Second of two"
 
@@ -83,3 +96,22 @@ async def test_a_second_factor_is_one_more_sign_in(page: Page, stack: Stack) -> 
     ends = page.locator("#step-role_assignment").get_by_text("Exchange Administrator role:")
     await expect(ends).to_contain_text(re.compile(r"until \d{1,2} [A-Z][a-z]+ 20\d\d\."))
     await expect(ends).to_contain_text("Expiry stops management, not mail.")
+
+
+async def test_a_whole_grant_by_hand_with_privileged_identity_management(page: Page, stack: Stack) -> None:
+    """The seed's second branch: default settings, the justification pasted; the role's end is not ours to see."""
+    person = await privileged(stack, "pim")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.console)
+    grant = await begin(page, "pim", "Pim", role_by_hand=True)
+    await consent(page, MAIL_FLOW, person)
+    await assign_with_pim(page, "mail flow")
+
+    await until_done(page, "role_assignment")
+    await consent(page, DIRECTORY, person)
+    await until_complete(page)
+    await until_listed(page, grant, "Pim", "Pim")
+    await page.get_by_role("link", name="Service account: consents").click()
+    await expect(page.get_by_role("main")).to_contain_text("unknown: assigned by hand")
+    await page.get_by_role("button", name="Re-create access token").click()
+    await expect(page.get_by_role("main")).to_contain_text("Next check")
+    assert await axe(page) == []

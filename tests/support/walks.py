@@ -81,6 +81,35 @@ async def assign_by_hand(page: Page, application: str, hands: Hands | None = Non
     The browser is signed in at Microsoft already, as an administrator who may.
     """
     hands = hands or by_mouse()
+    portal = await _at_assignments(page, hands)
+    await _choose_application(portal, application, hands)
+    await hands.press(portal.get_by_role("button", name="Add", exact=True))
+    await expect(portal.get_by_role("status")).to_contain_text("Added 1 assignment to Exchange Administrator.")
+    await portal.close()
+
+
+async def assign_with_pim(page: Page, application: str, hands: Hands | None = None) -> None:
+    """The same in a tenant with Privileged Identity Management: default settings, and the grant's page's own justification."""
+    hands = hands or by_mouse()
+    portal = await _at_assignments(page, hands)
+    await hands.press(portal.get_by_role("link", name="No member selected"))
+    await _choose_application(portal, application, hands)
+    await hands.press(portal.get_by_role("button", name="Select", exact=True))
+    await hands.press(portal.get_by_role("link", name="Setting", exact=True))
+    await page.bring_to_front()
+    await hands.press(page.get_by_text("With Privileged Identity Management", exact=True))
+    await hands.press(page.get_by_role("button", name="Copy the justification"))
+    await portal.bring_to_front()
+    await hands.press(portal.get_by_label("Enter justification"))
+    await portal.keyboard.press("Control+V")
+    await hands.press(portal.get_by_role("button", name="Assign", exact=True))
+    row = portal.get_by_role("region", name="Active assignments").get_by_role("row").filter(has_text=application)
+    await expect(row).to_contain_text("Assigned")
+    await portal.close()
+
+
+async def _at_assignments(page: Page, hands: Hands) -> Page:
+    """Copy the app ID and go to where the role is assigned, in a tab of its own: the steps that both branches begin with."""
     await hands.press(page.get_by_role("button", name="Copy the app ID"))
     await expect(page.locator("#copied")).to_have_text("Copied")
     async with page.context.expect_page() as opening:
@@ -88,13 +117,15 @@ async def assign_by_hand(page: Page, application: str, hands: Hands | None = Non
     portal = await opening.value
     for name in ("Roles & admins", "Exchange Administrator", "Add assignments"):
         await hands.press(portal.get_by_role("link", name=name, exact=True))
+    return portal
+
+
+async def _choose_application(portal: Page, application: str, hands: Hands) -> None:
+    """Paste the app ID into the search box, press Enter, and choose the application."""
     await hands.press(portal.get_by_role("searchbox", name="Search"))
     await portal.keyboard.press("Control+V")
     await portal.keyboard.press("Enter")
     await hands.tick(portal.get_by_role("checkbox", name=application))
-    await hands.press(portal.get_by_role("button", name="Add", exact=True))
-    await expect(portal.get_by_role("status")).to_contain_text("Added 1 assignment to Exchange Administrator.")
-    await portal.close()
 
 
 async def stay(page: Page) -> None:
