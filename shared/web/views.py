@@ -38,7 +38,20 @@ EVENT_TITLES: Mapping[str, str] = {
     "message.dead_lettered": "A message could not be read",
 }
 """What audit events are called on the screen, by their type."""
-UNTOLD = frozenset({"account_id", "service", "names", "client_id", "object_id", "link_id"})
+UNTOLD = frozenset(
+    {
+        "account_id",
+        "service",
+        "names",
+        "client_id",
+        "object_id",
+        "link_id",
+        "seen",
+        "mfa_asked",
+        "consent_asked",
+        "by_hand_because",
+    }
+)
 """Details of events that tell a person nothing that the page does not say already."""
 MOMENTS = frozenset(
     {"until", "give_up_at", "assigned_at", "expires_at", "role_begins_at", "role_ends_at", "role_seen_at", "checked_at"}
@@ -244,6 +257,8 @@ def _text(name: str, value: Any) -> str:
         return "; ".join(filter(None, (_text(name, each) for each in value)))
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "role_mode":
+        return words(str(value))
     if name in MOMENTS and value:
         return moment(str(value))
     return "" if value is None else str(value)

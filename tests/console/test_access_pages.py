@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import settings as app_settings
-from shared.domain.grant import BY_HAND_BECAUSE, Facts, Grant, RoleMode, Step
+from shared.domain.grant import BY_HAND_BECAUSE, Event, Facts, Grant, RoleMode, Step
 from shared.domain.problems import CATALOGUE, Actor, problem
 from shared.domain.schedule import stamp
 from shared.domain.steps import STEPS, StepName, StepState
@@ -18,7 +18,7 @@ from shared.web.http import Request, Visitor
 from shared.web.links import Command
 from shared.web.role import EXPIRY, role_view, ways
 from shared.web.site import Site
-from shared.web.views import announcement, problem_view, receipt
+from shared.web.views import announcement, event_lines, problem_view, receipt
 from tests.console.asking import NOW, a_grant, ask, look, read, rendered, send, stored
 from tests.console.markup import Form, Markup
 from tests.support.app_settings import APP_SETTINGS
@@ -353,6 +353,20 @@ async def invited(parts: Grantline, grant: Grant) -> Markup:
     command = Command(command_id="link", tenant_id="", requested_by="somebody")
     link = await site.links.create(await stored(parts, grant), command)
     return await look(parts, onboarding.open_link, token=site.links.address(link).rpartition("/")[2])
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"role_mode": "role_group"}, [("Role mode", "By an Exchange role group")]),
+        ({"missing": {"directory": ["A", "B"]}, "extra": {}}, [("Missing", "Directory application: A, B")]),
+        ({"role_ends_at": stamp(END), "role_begins_at": ""}, [("Role ends at", "Mar 12, 2027, 12:30:15 UTC")]),
+    ],
+    ids=["way", "permissions", "end"],
+)
+async def test_the_history_tells_of_access_in_words(data: Facts, told: list[tuple[str, str]]) -> None:
+    """Ways, permissions by application, and moments; nothing is said of what is empty."""
+    assert event_lines(Event(1, NOW, "step.done", WATCH, data))["details"] == told
 
 
 # --- the daily watch -----------------------------------------------------------------------------------------------------------

@@ -252,7 +252,8 @@ async def test_the_receipt_shows_what_was_made_granted_and_changed(parts: Grantl
 async def test_the_history_tells_every_event_a_page_at_a_time(parts: Grantline, account: str) -> None:
     """In order, in words, with moments as people write them; the next page begins where this one ends."""
     grant_id = await parts.start(account)
-    happening = ("step.waiting", StepName.PREFLIGHT, {"why": "A reason", "until": "2026-11-23T12:30:15.000Z"})
+    told: Facts = {"why": "A reason", "until": "2026-11-23T12:30:15.000Z", "seen": "No role shows yet"}
+    happening = ("step.waiting", StepName.PREFLIGHT, told)
     for _ in range(2):
         await parts.container.engine.commit(
             grant_id, lambda grant, now: decide.with_events(Decision(grant), now, *[happening] * 60)
@@ -265,6 +266,7 @@ async def test_the_history_tells_every_event_a_page_at_a_time(parts: Grantline, 
     assert [len(each) for each in titles] == [100, 21]
     assert titles[0][:2] == ["Grant started", "Waiting"]
     assert "UntilNov 23, 2026, 12:30:15 UTC" in first.words
+    assert "No role shows yet" not in first.words
     assert "Next page" not in second.links()
 
 
