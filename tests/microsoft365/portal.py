@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin
 
@@ -14,6 +15,10 @@ from tests.microsoft365.platform import PageReader, Platform
 ROLE = f"/portal/roles/{Role.EXCHANGE_ADMINISTRATOR}"
 ADD = f"{ROLE}/add"
 NOBODY = "11111111-2222-4333-8444-555555555555"
+
+
+class RefusedByPortalError(Exception):
+    """Raised when a page of the portal refuses what was asked for; its argument is the page's own words."""
 
 
 @dataclass(slots=True)
@@ -94,3 +99,68 @@ async def signed_in_client(platform: Platform, name: str = "privileged@contoso.c
     answer = await client.post("/portal/signin", data=form, headers={"Origin": platform.simulation.url})
     assert answer.status_code == 303
     return client
+
+
+async def assign_by_hand(
+    browser: Browser,
+    portal_url: str,
+    person: str,
+    tenant: str,
+    app_id: str,
+    justification: str = "It looks after the mail flow.",
+    *,
+    password: str = "",
+) -> Page:
+    """Assign Exchange Administrator to an application by hand, in either kind of tenant; return the page that lists it.
+
+    `person` is a sign-in name, `tenant` an id or a domain where she is a member, a guest or a partner's administrator.
+    Raises RefusedByPortalError with the words of the page on which it ends otherwise. `password` is needed where nobody
+    of that name has signed in with this browser yet.
+    """
+    asked = urlencode({"tenant": tenant, "login_hint": person, "return": ROLE})
+    page = await browser.open(f"{portal_url.rstrip('/')}/portal/signin?{asked}")
+    if page.forms and ("step", "signin") in page.forms[0].fields:
+        page = await browser.submit(page, page.forms[0], press=("decision", "accept"), loginfmt=person, passwd=password)
+    role = _unrefused(page, "Assignments")
+    add = await browser.open(urljoin(role.url, role.links["Add assignments"]))
+    if "No member selected" in add.links:
+        done = await _assign_with_privileged_identity_management(browser, add, app_id, justification)
+    else:
+        found = await _find(browser, add, app_id)
+        done = await browser.submit(found, form_of(found, "post"), chosen=_chosen(found))
+    if app_id.lower() not in _unrefused(done, "Assignments").words:
+        raise RefusedByPortalError(done.words)
+    return done
+
+
+async def _assign_with_privileged_identity_management(browser: Browser, add: Page, app_id: str, justification: str) -> Page:
+    found = await _find(browser, await browser.open(urljoin(add.url, add.links["No member selected"])), app_id)
+    select = next(each for each in found.forms if each.action.endswith("/add"))
+    selected = await browser.submit(found, select, chosen=_chosen(found))
+    setting = await browser.open(urljoin(selected.url, selected.links["Setting"]))
+    if "Verify your identity" in setting.links:
+        asked = await browser.open(urljoin(setting.url, setting.links["Verify your identity"]))
+        approve = any(name == "step" and value == "mfa" for name, value in asked.forms[0].fields)
+        setting = await browser.submit(asked, asked.forms[0], press=("decision", "accept")) if approve else asked
+    return await browser.submit(setting, form_of(setting, "post"), justification=justification)
+
+
+async def _find(browser: Browser, page: Page, app_id: str) -> Page:
+    """Paste the app ID into the search box and press Enter."""
+    found = await browser.submit(page, form_of(page, "get"), search=app_id)
+    if 'name="chosen"' not in found.text:
+        raise RefusedByPortalError(found.words)
+    return found
+
+
+def _chosen(page: Page) -> str:
+    """The value of the only box of a list."""
+    (found,) = re.findall(r'name="chosen" value="([^"]+)"', page.text)
+    return str(found)
+
+
+def _unrefused(page: Page, heading: str) -> Page:
+    """The page, if it is the wanted one and tells of no fault."""
+    if page.status != 200 or heading not in page.words or 'role="alert"' in page.text:
+        raise RefusedByPortalError(page.words)
+    return page

@@ -126,6 +126,19 @@ class Browser:
         """How the person has proved to be who she is, as the claim `amr` says it."""
         return self.sessions.methods(visit.session_id, person.account)
 
+    def ask_second_factor(self, visit: Visit, person: SignedIn, registration: Registration) -> None:
+        """Return when the person has shown a second factor. Raises PageShown with the page that asks for it."""
+        if not self._has_second_factor(visit, person):
+            shown: dict[str, Any] = {"name": person.sign_in_name, "account_id": person.account.user_id}
+            raise PageShown(self.page(visit, "mfa.html", application=registration.display_name, **shown))
+
+    def _has_second_factor(self, visit: Visit, person: SignedIn) -> bool:
+        """Whether a second factor was shown, before or by this very form."""
+        approved = visit.step == "mfa" and visit.form.get("decision") == "accept"
+        if approved and visit.form.get("account") == person.account.user_id:
+            self.sessions.prove_second_factor(visit.session_id, person.account)
+        return "mfa" in self.methods(visit, person)
+
     def need_approval(self, visit: Visit, person: SignedIn, registration: Registration) -> web.Response:
         """The page for whoever may not consent: a dead end, or a request to the administrators where the tenant takes those."""
         shown: dict[str, Any] = {"application": registration.display_name, "name": person.sign_in_name}
@@ -160,16 +173,9 @@ class Browser:
         wanted = "mfa" in asked.methods and not self.simulation.settings.ignore_amr_request
         if not demanding and not wanted and not asked.contexts:
             return
-        approved = visit.step == "mfa" and visit.form.get("decision") == "accept"
-        if approved and visit.form.get("account") == person.account.user_id:
-            self.sessions.prove_second_factor(visit.session_id, person.account)
-        if "mfa" in self.methods(visit, person):
-            return
-        if prompt == "none":
+        if prompt == "none" and not self._has_second_factor(visit, person):
             raise IdentityError(50076, resource=registration.app_id).because_of(demanding)
-        name, account_id = person.sign_in_name, person.account.user_id
-        page = self.page(visit, "mfa.html", application=registration.display_name, name=name, account_id=account_id)
-        raise PageShown(page)
+        self.ask_second_factor(visit, person, registration)
 
     def _posted_account(self, visit: Visit, registration: Registration) -> Account | None:
         if visit.step == "signin":

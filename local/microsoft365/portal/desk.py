@@ -17,6 +17,7 @@ from yarl import URL
 
 from local.microsoft365.identity.consent import directory_roles
 from local.microsoft365.identity.errors import IdentityError
+from local.microsoft365.identity.people import SignedIn, enter
 from local.microsoft365.identity.sessions import Account
 from local.microsoft365.identity.signin import Browser, PageShown, Visit
 from local.microsoft365.model import ROLE_NAMES, Registration, Role, Tenant
@@ -60,14 +61,33 @@ class Visitor:
     desk: Desk
     visit: Visit
     tenant: Tenant
-    user: User
+    person: SignedIn
+    """Who it is in this tenant: one of its own people, a guest, or a partner's administrator."""
     chosen: tuple[str, ...]
-    """Ids of the principals or assignments that the form's boxes name."""
+    """Ids of the principals or assignments that the form's boxes, or the address, name."""
+
+    @property
+    def user(self) -> User:
+        """The person's object."""
+        return self.person.user
 
     @property
     def role_ids(self) -> frozenset[str]:
         """Template ids of the directory roles that count for this person now."""
+        if self.person.delegated_roles is not None:
+            return self.person.delegated_roles
         return directory_roles(self.desk.browser.simulation, self.tenant, self.user.id)
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether the person has shown a second factor in this session."""
+        return "mfa" in self.desk.browser.methods(self.visit, self.person)
+
+    def way_to_second_factor(self) -> str:
+        """Return the address of a sign-in that asks for a second factor, and leads back to this page."""
+        back = str(self.visit.request.rel_url)
+        asked = {"tenant": self.tenant.id, "login_hint": self.person.sign_in_name, "mfa": "1", "return": back}
+        return str(URL(SIGN_IN).with_query(asked))
 
     def page(self, template: str, status: int = 200, **values: Any) -> web.Response:
         """Return a page of the portal; what was to be told since the last page stands on it once."""
@@ -75,6 +95,7 @@ class Visitor:
             "canary": self.desk.browser.sessions.canary(self.visit.session_id),
             "here": str(self.visit.request.rel_url),
             "user": self.user,
+            "name_at_home": self.person.sign_in_name,
             "tenant": self.tenant,
             "your_roles": sorted(ROLE_NAMES[Role(each)] for each in self.role_ids),
             "notice": self.desk.take_notice(self.visit.session_id),
@@ -99,7 +120,8 @@ class Desk:
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, tuple[Account, str]] = {}
+        """With what account each session is in which tenant."""
         self._notices: dict[str, str] = {}
 
     def page(self, handler: PageHandler) -> Handler:
@@ -146,28 +168,35 @@ class Desk:
     async def _sign_in(self, visit: Visit) -> web.Response:
         if visit.is_cancelled:
             return self.browser.page(visit, "portal/cancelled.html")
-        person = self.browser.signed_in(visit, None, PORTAL, visit.parameter("prompt"))
+        wanted = visit.parameter("tenant")
+        tenant = self.browser.simulation.store.find_tenant(wanted) if wanted else None
+        if wanted and tenant is None:
+            raise IdentityError(90002, tenant=wanted)
+        person = self.browser.signed_in(visit, tenant, PORTAL, visit.parameter("prompt"))
         if not person.user.account_enabled:
             raise IdentityError(50057)
-        self._accounts[visit.session_id] = Account(person.tenant.id, person.user.id)
+        if visit.parameter("mfa"):
+            self.browser.ask_second_factor(visit, person, PORTAL)
+        self._accounts[visit.session_id] = (person.account, person.tenant.id)
         return self.browser.with_session(visit, _see_other(own_page(visit.parameter("return"))))
 
     async def _visitor(self, visit: Visit) -> Visitor:
         """Return who it is. Raises PageShown with the way to the sign-in where nobody is."""
         request = visit.request
-        account = self._accounts.get(visit.session_id)
+        account, tenant_id = self._accounts.get(visit.session_id, (None, ""))
         # Signing out at the identity platform ends the portal's sign-in too.
         if account is None or account not in self.browser.sessions.accounts(visit.session_id):
             raise PageShown(self._ask(visit))
-        request[TENANT_ID] = account.tenant_id
+        request[TENANT_ID] = tenant_id
         simulation = self.browser.simulation
         reads = request.method == "GET"
-        tenant = simulation.tenant_for(request, account.tenant_id) if reads else simulation.store.tenant(account.tenant_id)
-        user = tenant.users.get(account.user_id)
-        if user is None or not user.account_enabled:
+        tenant = simulation.tenant_for(request, tenant_id) if reads else simulation.store.tenant(tenant_id)
+        person = enter(simulation.store, tenant, account)
+        if person is None or not person.user.account_enabled:
             raise PageShown(self._ask(visit))
-        chosen = dict.fromkeys(str(each) for each in (await request.post()).getall("chosen", []))
-        return Visitor(self, visit, tenant, user, tuple(chosen))
+        named = request.query if reads else await request.post()
+        chosen = dict.fromkeys(str(each) for each in named.getall("chosen", []))
+        return Visitor(self, visit, tenant, person, tuple(chosen))
 
     def _ask(self, visit: Visit) -> web.Response:
         """Return the way to the sign-in and back. A form is not sent again: that way leads to the page above it."""

@@ -25,9 +25,9 @@ SHOWN = 50
 ADD = "POST /roleManagement/directory/roleAssignments"
 REMOVE = "DELETE /roleManagement/directory/roleAssignments/{unifiedRoleAssignment-id}"
 """Graph's operations that do the same: who may do them there may do it here."""
-_ROLE = ROLES + "/{role}"
-_SCOPES = {"/": "Directory"}
-_REFUSED = (
+ROLE_PATH = ROLES + "/{role}"
+SCOPES = {"/": "Directory"}
+REFUSED = (
     "Insufficient privileges to complete the operation. To assign or remove roles, sign in as at least a Privileged Role"
     " Administrator."
 )
@@ -65,28 +65,28 @@ def choose_principals(visitor: Visitor) -> web.Response:
 
 def add_assignments(visitor: Visitor) -> web.Response:
     """Give the role to each selected principal; those whom it can't be given to are named, with the reason."""
-    role = _role(visitor)
-    if not _may(visitor, ADD):
-        return _choice(visitor, 403, _REFUSED)
+    role = role_of(visitor)
+    if not may(visitor, ADD):
+        return _choice(visitor, 403, REFUSED)
     if not visitor.chosen:
         return _choice(visitor, 400, "Select at least one user or service principal to add.")
     faults = [fault for each in visitor.chosen if (fault := _add(visitor, role, each))]
     if faults:
         return _choice(visitor, 409, *faults)
-    return visitor.go_to(_address(role), f"Added {_counted(len(visitor.chosen))} to {ROLE_NAMES[role]}.")
+    return visitor.go_to(address_of(role), f"Added {counted(len(visitor.chosen))} to {ROLE_NAMES[role]}.")
 
 
 def remove_assignments(visitor: Visitor) -> web.Response:
     """Ask whether the selected assignments are to be removed and, once the answer is yes, remove them."""
-    role = _role(visitor)
+    role = role_of(visitor)
     decision = visitor.visit.form.get("decision")
     selected = [
         each for each in holders(visitor.tenant, role, visitor.desk.browser.simulation.clock.now()) if each.id in visitor.chosen
     ]
     if decision == "no":
-        return visitor.go_to(_address(role))
-    if not _may(visitor, REMOVE):
-        return _assignments(visitor, 403, _REFUSED)
+        return visitor.go_to(address_of(role))
+    if not may(visitor, REMOVE):
+        return _assignments(visitor, 403, REFUSED)
     if not selected:
         return _assignments(visitor, 400, "Select at least one assignment to remove.")
     if decision != "yes":
@@ -94,30 +94,37 @@ def remove_assignments(visitor: Visitor) -> web.Response:
     for each in selected:
         take_back(visitor.tenant, each.id)
     visitor.desk.browser.simulation.store.changed(visitor.tenant)
-    return visitor.go_to(_address(role), f"Removed {_counted(len(selected))} from {ROLE_NAMES[role]}.")
+    return visitor.go_to(address_of(role), f"Removed {counted(len(selected))} from {ROLE_NAMES[role]}.")
 
 
 ROLE_PAGES = (
-    RolePage("GET", _ROLE, show_assignments),
-    RolePage("GET", f"{_ROLE}/add", choose_principals),
-    RolePage("POST", f"{_ROLE}/add", add_assignments),
-    RolePage("POST", f"{_ROLE}/remove", remove_assignments),
+    RolePage("GET", ROLE_PATH, show_assignments),
+    RolePage("GET", f"{ROLE_PATH}/add", choose_principals),
+    RolePage("POST", f"{ROLE_PATH}/add", add_assignments),
+    RolePage("POST", f"{ROLE_PATH}/remove", remove_assignments),
 )
 
 
-def _role(visitor: Visitor) -> Role:
+def unknown_page(visitor: Visitor) -> web.Response:
+    """Return that there is nothing at the address."""
+    return visitor.page("not_found.html", 404)
+
+
+def role_of(visitor: Visitor) -> Role:
     """Return the role that the address names. Raises PageShown (404) when there is none."""
     identifier = visitor.visit.request.match_info["role"].lower()
     if identifier not in set(Role):
-        raise PageShown(visitor.page("not_found.html", 404))
+        raise PageShown(unknown_page(visitor))
     return Role(identifier)
 
 
-def _address(role: Role) -> str:
+def address_of(role: Role) -> str:
+    """Return the address of a role's page."""
     return f"{ROLES}/{role.value}"
 
 
-def _may(visitor: Visitor, operation: str) -> bool:
+def may(visitor: Visitor, operation: str) -> bool:
+    """Tell whether the person's directory roles let her do what this operation of Graph does."""
     return bool(visitor.role_ids & permission_table().delegated_roles[operation])
 
 
@@ -135,7 +142,7 @@ def _add(visitor: Visitor, role: Role, principal_id: str) -> str:
 
 
 def _assignments(visitor: Visitor, status: int = 200, *faults: str) -> web.Response:
-    role = _role(visitor)
+    role = role_of(visitor)
     rows = _rows(visitor, holders(visitor.tenant, role, visitor.desk.browser.simulation.clock.now()))
     return visitor.page("assignments.html", status, role=role.value, name=ROLE_NAMES[role], rows=rows, faults=faults)
 
@@ -143,13 +150,13 @@ def _assignments(visitor: Visitor, status: int = 200, *faults: str) -> web.Respo
 def _rows(visitor: Visitor, assignments: list[RoleAssignment] | tuple[RoleAssignment, ...]) -> list[Row]:
     found = [(each, principal(visitor.tenant, each.principal_id)) for each in assignments]
     return [
-        Row(each.id, who.name, who.kind, who.identifier, _SCOPES.get(each.directory_scope_id, each.directory_scope_id))
+        Row(each.id, who.name, who.kind, who.identifier, SCOPES.get(each.directory_scope_id, each.directory_scope_id))
         for each, who in found
     ]
 
 
 def _choice(visitor: Visitor, status: int = 200, *faults: str) -> web.Response:
-    role = _role(visitor)
+    role = role_of(visitor)
     search = visitor.visit.parameter("search").strip()
     now = visitor.desk.browser.simulation.clock.now()
     found = list(islice(find_principals(visitor.tenant, search, now), SHOWN + 1))
@@ -165,5 +172,6 @@ def _choice(visitor: Visitor, status: int = 200, *faults: str) -> web.Response:
     )
 
 
-def _counted(number: int) -> str:
+def counted(number: int) -> str:
+    """Return a number of assignments in words."""
     return "1 assignment" if number == 1 else f"{number} assignments"
