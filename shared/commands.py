@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 from shared.domain import decide
 from shared.domain.decide import Decision
-from shared.domain.grant import Facts, Grant, Row
+from shared.domain.grant import Facts, Grant, RoleMode, Row
 from shared.domain.problems import GrantlineError
 from shared.engine import Engine
 from shared.messages import ChooseRoleMode, Command, MessageError, RetryStep, StartGrant
@@ -48,7 +48,10 @@ class Commands:
         """
         row = _command_row(command)
         if isinstance(command, StartGrant):
+            self._check_offered(command.role_mode)
             return await self._start(command, row)
+        if isinstance(command, ChooseRoleMode):
+            self._check_offered(command.role_mode)
         known = await self.engine.grants.row(command.grant_id, row.key)
         if known is not None:
             return _same(command.grant_id, known, row)
@@ -61,6 +64,11 @@ class Commands:
         if saved is None and await self.engine.grants.load(command.grant_id) is None:
             raise MessageError(f"there is no grant {command.grant_id}")
         return command.grant_id
+
+    def _check_offered(self, role_mode: RoleMode) -> None:
+        """Raise MessageError for a way to the role that this installation has no registration for."""
+        if role_mode is RoleMode.APPLICATION and not self.settings.offers_role_assigner:
+            raise MessageError("role_mode 'application' is not offered: this installation has no role assigner")
 
     async def _start(self, command: StartGrant, row: Row) -> str:
         intent = command.to_intent(self.settings.policy_names)

@@ -19,7 +19,7 @@ from shared.domain.grant import Grant, RoleMode
 from shared.domain.steps import WORK_QUEUES, Queue, StepName, StepState
 from shared.engine import Engine
 from shared.inbox import LONGEST_REASON
-from shared.messages import StartGrant
+from shared.messages import MessageError, StartGrant, read_command
 from shared.ports import DeadLetter
 from tests.support.grantline import Grantline, grantline
 
@@ -303,6 +303,20 @@ async def test_the_way_to_the_role_is_chosen_once(parts: Grantline, account: str
         {"role_mode": "by_hand", "actor": "somebody"},
         {"role_mode": "sign_in", "actor": "somebody"},
     ]
+
+
+async def test_a_way_that_is_not_offered_is_refused(parts: Grantline, account: str) -> None:
+    """Without a role assigner nobody starts, or goes over to, what could only end in a problem."""
+    await receive(parts, Queue.CONSOLE_COMMANDS, start_command(account))
+    grant = await live_grant(parts, account)
+    commands = parts.container.inbox.commands
+    bare = replace(commands, settings=commands.settings.model_copy(update={"role_assigner_client_id": None}))
+    start = {**start_command(f"{account}-2"), "role_mode": "application"}
+
+    for body in (choose_command(grant.grant_id, "application"), start):
+        with pytest.raises(MessageError, match="no role assigner"):
+            await bare.execute(read_command(body))
+    assert (await parts.grant(grant.grant_id)).intent.role_mode is RoleMode.SIGN_IN
 
 
 async def test_a_choice_for_no_grant_is_kept(parts: Grantline) -> None:
