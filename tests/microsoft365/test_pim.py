@@ -85,6 +85,24 @@ async def test_a_term_is_read_in_every_documented_way(served: Served, expiration
     assert answer.body["scheduleInfo"]["expiration"]["type"] in {"afterDuration", "afterDateTime"}
 
 
+async def test_a_start_that_is_past_means_at_once(served: Served) -> None:
+    """As in Microsoft's example, whose start is a day before its request; the duration counts from now on."""
+    answer = await ask(served, scheduleInfo={"startDateTime": "2026-08-19T10:00:00Z", "expiration": lasting("P30D")})
+
+    assert answer.body["scheduleInfo"]["startDateTime"] == "2026-08-20T10:00:00Z"
+    assert await end_of(served) == NOW + timedelta(days=30)
+
+
+async def test_an_assignment_that_has_ended_makes_room(served: Served) -> None:
+    """Whatever its id was: the new one takes its place, and there is one."""
+    former = replace(assign(served.tenant, EXCHANGE, PRINCIPAL, NOW, 0.0), id="seeded", ends_at=NOW)
+    served.tenant.role_assignments.clear()
+    served.tenant.role_assignments[former.id] = former
+
+    assert (await ask(served)).status == 201
+    assert "seeded" not in served.tenant.role_assignments
+
+
 async def test_a_role_ends_by_the_clock(served: Served) -> None:
     """At its end it is gone from instances, schedules and assignments, and no token carries it."""
     await ask(served, expiration=lasting("P1D"))
@@ -301,12 +319,14 @@ async def test_an_end_is_extended_from_the_request_on(served: Served) -> None:
     first = await ask(served, expiration=lasting("P30D"))
     served.advance(20 * DAY)
     sooner = await ask(served, "adminExtend", lasting("P9D"))
+    served.simulation.settings = replace(served.simulation.settings, role_delay=3600.0)
     extended = await ask(served, "adminExtend", lasting("P30D"))
 
     assert refusal(sooner)[:2] == (400, INVALID)
     assert (extended.status, extended.body["targetScheduleId"]) == (201, first.body["id"])
     assert await end_of(served) == NOW + timedelta(days=50)
-    assert held_roles(served.tenant, PRINCIPAL, NOW + timedelta(days=49)) == {EXCHANGE}
+    assert held_roles(served.tenant, PRINCIPAL, served.clock["now"]) == {EXCHANGE}  # without a gap
+    assert (await instances(served))[0]["startDateTime"] == "2026-08-20T10:00:00Z"
 
 
 async def test_extending_obeys_the_policy(served: Served) -> None:

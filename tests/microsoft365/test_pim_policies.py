@@ -10,7 +10,7 @@ import pytest
 
 from local.microsoft365.model import Role, RolePolicy
 from local.microsoft365.role_assignments import eligible, held_roles, make_eligible, pim_of
-from tests.microsoft365.pim import BASE, EXCHANGE, PRINCIPAL, WRITE, administrator, ask, lasting, license_pim, refusal
+from tests.microsoft365.pim import BASE, EXCHANGE, PRINCIPAL, REQUESTS, WRITE, administrator, ask, lasting, license_pim, refusal
 from tests.microsoft365.served import CONTRACTS, NOW, Served, serve
 
 POLICIES = "/v1.0/policies/roleManagementPolicyAssignments"
@@ -66,19 +66,21 @@ async def test_a_tenants_own_policy_is_shown(served: Served) -> None:
     assert (expiration["isExpirationRequired"], expiration["maximumDuration"]) == (True, "P15D")
     assert rules["Enablement_Admin_Assignment"]["enabledRules"] == ["MultiFactorAuthentication", "Ticketing"]
     assert rules["Approval_EndUser_Assignment"]["setting"]["isApprovalRequired"] is True
-    assert rules["AuthenticationContext_EndUser_Assignment"]["claimValue"] == "c1"
+    context = rules["AuthenticationContext_EndUser_Assignment"]
+    assert (context["claimValue"], context["isEnabled"]) == ("c1", True)
     assert other["Enablement_Admin_Assignment"]["enabledRules"] == ["Justification"]
 
 
 async def test_policies_need_a_scope(served: Served) -> None:
     """Without the filter on it 400; without `$expand` only the assignment; an unknown expansion is refused."""
     unfiltered = await served.graph(POLICIES, READ)
+    elsewhere = await served.graph(f"{POLICIES}?$filter=scopeType eq 'DirectoryRole'", READ)
     half = await served.graph(f"{POLICIES}?$filter=scopeId eq '/'", READ)
     bare = await served.graph(f"{POLICIES}?$filter={SCOPE}", READ)
     unknown = await served.graph(f"{POLICIES}?$filter={SCOPE}&$expand=policy($expand=effectiveRules)", READ)
     lists = await served.graph(f"/v1.0/policies/roleManagementPolicies?$filter={SCOPE}&$expand=rules", READ)
 
-    assert [unfiltered.status, half.status, unknown.status] == [400, 400, 400]
+    assert [unfiltered.status, elsewhere.status, half.status, unknown.status] == [400] * 4
     assert len(bare.body["value"]) == len(Role)
     assert "policy" not in bare.body["value"][0]
     assert {each["id"] for each in lists.body["value"]} == {each["policyId"] for each in bare.body["value"]}
@@ -107,12 +109,15 @@ async def test_eligibility_is_given_and_taken_by_requests(served: Served) -> Non
     removed = await ask(served, "adminRemove", path=ELIGIBILITY_REQUESTS)
     nothing = await ask(served, "adminRemove", path=ELIGIBILITY_REQUESTS)
     own = await ask(served, "selfRenew", path=ELIGIBILITY_REQUESTS)
+    active = await ask(served)
     listed = await served.graph(ELIGIBILITY_REQUESTS, "RoleEligibilitySchedule.ReadWrite.Directory")
+    others = await served.graph(REQUESTS, WRITE)
 
     assert (made.status, made.body["targetScheduleId"]) == (201, right[0].id)
     assert [refusal(each)[1] for each in (twice, nothing)] == ["RoleAssignmentExists", "RoleAssignmentDoesNotExist"]
     assert (removed.body["status"], eligible(served.tenant, EXCHANGE), own.status) == ("Revoked", (), 501)
     assert [each["status"] for each in listed.body["value"]] == ["Provisioned", "Revoked"]
+    assert [each["id"] for each in others.body["value"]] == [active.body["id"]]
 
 
 async def test_eligibility_ends_by_the_clock(served: Served) -> None:
