@@ -193,6 +193,8 @@ def _policy_refused(run: Run, error: PolicyRefusedError) -> Outcome:
 
 async def _seen(run: Run, missing: str) -> str:
     """Return what is seen so far of an assignment that is made elsewhere, as far as our own token tells; it is diagnosis only."""
+    if run.grant.role_mode is RoleMode.ROLE_GROUP:
+        return missing
     token = await run.clients.microsoft.identity.application_token("mail_flow", run.grant.tenant_id)
     if EXCHANGE_ADMINISTRATOR in token.directory_roles:
         return f"Microsoft names the role in the application's tokens. {missing}"
