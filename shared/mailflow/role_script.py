@@ -16,7 +16,7 @@ _SCRIPT = Template(r"""<#
     Gives the application of $product an Exchange role group with only the cmdlets that it needs.
 .DESCRIPTION
     Run it once in PowerShell 7 as an Exchange administrator, with the module ExchangeOnlineManagement. Running it again changes
-    nothing that is right already. It does not assign any Microsoft Entra role.
+    nothing that is right already, and adds what a newer release needs. It does not assign any Microsoft Entra role.
     To take all of it back:
         Remove-RoleGroup '$group'
         Get-ManagementRole | Where-Object Name -like '$group *' | Remove-ManagementRole
@@ -54,24 +54,36 @@ foreach ($$cmdlet in $$needed) {
 $$left = $$needed
 $$roles = @()
 while ($$left) {
-    $$best = $$offered.GetEnumerator() |
-        Sort-Object { @($$_.Value | Where-Object { $$_ -in $$left }).Count } -Descending | Select-Object -First 1
+    # The name decides between equals, so that every run chooses alike.
+    $$byUse = @{ Expression = { @($$_.Value | Where-Object { $$_ -in $$left }).Count }; Descending = $$true }
+    $$best = $$offered.GetEnumerator() | Sort-Object $$byUse, @{ Expression = { $$_.Key } } | Select-Object -First 1
     $$wanted = @($$best.Value | Where-Object { $$_ -in $$left })
     $$name = "$$group $$($$best.Key)"
     $$name = $$name.Substring(0, [Math]::Min(64, $$name.Length))
-    if (-not (Get-ManagementRole | Where-Object Name -eq $$name)) {
+    if (Get-ManagementRole | Where-Object Name -eq $$name) {
+        $$has = @(Get-ManagementRoleEntry "$$name\*").Name
+        $$wanted | Where-Object { $$_ -notin $$has } | ForEach-Object { Add-ManagementRoleEntry "$$name\$$_" | Out-Null }
+    } else {
         New-ManagementRole -Name $$name -Parent $$best.Key -EnabledCmdlets $$wanted | Out-Null
     }
     $$roles += $$name
     $$left = @($$left | Where-Object { $$_ -notin $$wanted })
 }
 
-if (-not (Get-RoleGroup | Where-Object Name -eq $$group)) {
+if (Get-RoleGroup | Where-Object Name -eq $$group) {
+    foreach ($$role in $$roles) {
+        if (-not (Get-ManagementRoleAssignment -RoleAssignee $$group -Role $$role)) {
+            New-ManagementRoleAssignment -SecurityGroup $$group -Role $$role | Out-Null
+        }
+    }
+} else {
     New-RoleGroup -Name $$group -Roles $$roles -Description 'Only the cmdlets that $product needs.' | Out-Null
 }
 $$member = (Get-ServicePrincipal | Where-Object AppId -eq $$applicationId).Identity
-if ($$member -notin (Get-RoleGroupMember $$group).Identity) {
+try {
     Add-RoleGroupMember $$group -Member $$member
+} catch {
+    if ($$_.Exception.Message -notmatch 'already a member') { throw }
 }
 Write-Host "Done. The role group '$$group' offers $$($$needed.Count) cmdlets. Exchange notices it after minutes, rarely hours."
 """)
