@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from local.microsoft365.model import Role, RolePolicy, ServicePrincipal
-from local.microsoft365.role_assignments import make_eligible
+from local.microsoft365.role_assignments import assign, make_eligible
 from tests.microsoft365.platform import Platform
 from tests.microsoft365.portal import ADD, ROLE, RefusedByPortalError, Walk, assign_by_hand, form_of, held, path_of, user_id
 
@@ -115,6 +115,18 @@ async def test_only_privileged_people_may_assign_with_pim(
 
     assert "Insufficient privileges to complete the operation." in words
     assert held(platform, consented.id) == []
+
+
+async def test_only_privileged_people_may_remove_with_pim(walk: Walk, platform: Platform, consented: ServicePrincipal) -> None:
+    """Whoever may not assign may not take away either, however the form was reached: the assignment stays."""
+    license_pim(platform)
+    assign(platform.tenant, EXCHANGE, consented.id, platform.simulation.clock.now(), 0.0)
+    await later(platform, 600)
+    question = await walk.sign_in("exchange@contoso.com", f"{ROLE}/remove?chosen={consented.id}&type=active")
+    refused = await walk.press(question, "yes")
+
+    assert (refused.status, "Insufficient privileges to complete the operation." in refused.words) == (403, True)
+    assert len(held(platform, consented.id)) == 1
 
 
 async def test_an_application_cannot_be_eligible(walk: Walk, platform: Platform, consented: ServicePrincipal) -> None:
