@@ -69,8 +69,9 @@ def _mailbox_permission(value: str) -> str:
     return "" if value == "none" else value
 
 
-CONTENT_TYPES = ("Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All")
-"""The content types of the Office 365 Management Activity API (its reference, "Working with the API")."""
+CONTENT_TYPES = ("Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General")
+"""The content types of the Office 365 Management Activity API that its permission ActivityFeed.Read is for (its reference,
+"Working with the API"); DLP.All needs ActivityFeed.ReadDlp, which nobody is asked for."""
 
 
 def _content_types(value: str) -> str:

@@ -9,6 +9,7 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import AioHttpTransport
+from azure.identity import CredentialUnavailableError
 from azure.identity.aio import (
     CertificateCredential,
     ClientAssertionCredential,
@@ -17,12 +18,12 @@ from azure.identity.aio import (
 )
 from pydantic import SecretStr
 
-from shared.domain.problems import GrantlineError
+from shared.domain.problems import GrantlineError, problem
 from shared.microsoft import errors
 from shared.microsoft.clouds import Cloud, Egress
 from shared.microsoft.errors import Service
 from shared.microsoft.rotation import Rotation
-from shared.ports import UsedCredential
+from shared.ports import RefusedError, UsedCredential
 from shared.settings import ClientCredential, ManagedIdentity
 
 RETRIES: dict[str, Any] = {
@@ -141,6 +142,9 @@ class CredentialPool:
 def _error_of(error: AzureError) -> GrantlineError:
     """Return what a failure of azure-identity means: its own text only repeats the answer's, which is read here."""
     response = getattr(error, "response", None)
+    if isinstance(error, CredentialUnavailableError) and response is None:
+        # No identity is assigned to the application, or another than the settings name: no network trouble.
+        return RefusedError("the managed identity gives no token", problem("our_registration", raw="no managed identity here"))
     if response is None:
         return errors.unreachable(Service.ENTRA, error)
     body = errors.json_object(response.text())

@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from shared.domain.problems import problem
 from shared.microsoft import errors
 from shared.microsoft.errors import Reaction
 from shared.microsoft.graph import Graph, Row
-from shared.ports import Clock, HeldRole, NotYetError, RolePolicy, RoleWish
+from shared.ports import Clock, HeldRole, NotYetError, RefusedError, RolePolicy, RoleWish
 
 WHOLE_TENANT = "/"
 """The scope of a role assignment for the whole tenant."""
@@ -18,6 +19,7 @@ EXPIRATION, ENABLEMENT = "Expiration_Admin_Assignment", "Enablement_Admin_Assign
 """The rules of a role's policy for an administrator who assigns it as active
 (https://learn.microsoft.com/graph/identity-governance-pim-rules-overview). Approval and authentication context have rules for
 self-activation alone, which no application does."""
+ASSIGN = "adminAssign"
 _TIME, _DURATION = TypeAdapter(datetime), TypeAdapter(timedelta)
 
 
@@ -66,7 +68,7 @@ class GraphRoles:
         Without Privileged Identity Management: https://learn.microsoft.com/graph/api/rbacapplication-post-roleassignments.
         """
         if with_pim:
-            return await self._request("adminAssign", wish)
+            return await self._request(ASSIGN, wish)
         _, client = await self._graph.builders()
         assignment = {"@odata.type": "#microsoft.graph.unifiedRoleAssignment", **_assignee(wish)}
         response = await self._post(client.role_management.directory.role_assignments, assignment)
@@ -88,6 +90,9 @@ class GraphRoles:
         _, client = await self._graph.builders()
         builder = client.role_management.directory.role_assignment_schedule_requests
         response = await self._post(builder, self._schedule_request(action, wish))
+        if response is None and action != ASSIGN:
+            kept = problem("role_refused", raw=f"{action}: the role assignment already exists")
+            raise RefusedError("Microsoft Graph does not extend the assignment", kept)
         row = {} if response is None else self._graph.document(response)
         if refused := errors.status_problem(str(row.get("status", ""))):
             raise refused

@@ -12,7 +12,7 @@ from shared.domain.outcomes import Done, NeedsPerson, Outcome, Reopen
 from shared.domain.problems import CATALOGUE, problem
 from shared.domain.roles import SEEN_AT, UNKNOWN, Term, term_facts, term_of
 from shared.domain.steps import StepName
-from shared.ports import HeldRole, NotYetError, RefusedError, UsedCredential
+from shared.ports import HeldRole, NotYetError, RefusedError, TransientError, UsedCredential
 from shared.workflows.access import CONSENT_STEPS, MissingFact, read_consent, role_facts
 from shared.workflows.role_assignment import EXCHANGE_ADMINISTRATOR
 from shared.workflows.run import Run, told
@@ -68,7 +68,10 @@ async def _role_end(run: Run) -> Facts:
     if not run.settings.role_watch or run.grant.role_mode is RoleMode.ROLE_GROUP:
         return term_facts(UNKNOWN)
     token = await run.clients.microsoft.identity.application_token("directory", run.grant.tenant_id)
-    held = await _held(run) if ROLE_WATCH in token.permissions else None
+    try:
+        held = await _held(run) if ROLE_WATCH in token.permissions else None
+    except TransientError:
+        return {}  # what was seen last stands until the next look
     found = term_facts(Term(is_known=True, ends_at=held.ends_at, begins_at=held.begins_at) if held else UNKNOWN)
     is_known_already = found.items() <= run.step.facts.items()
     return {SEEN_AT: run.step.facts.get(SEEN_AT) if is_known_already else schedule.stamp(run.clock()), **found}

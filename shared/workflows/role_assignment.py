@@ -15,10 +15,10 @@ from shared.domain import schedule
 from shared.domain.decide import MFA_ASKED
 from shared.domain.grant import BY_HAND_BECAUSE, RoleMode
 from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome, Wait
-from shared.domain.problems import Actor, problem
+from shared.domain.problems import Actor, Problem, problem
 from shared.domain.roles import ASSIGNED_AT, UNKNOWN, WITH_PIM, Deed, Term, deed, term_facts, term_of
 from shared.domain.steps import STEPS
-from shared.ports import HeldRole, NotYetError, PolicyRefusedError, RolePolicy, Roles, RoleWish
+from shared.ports import HeldRole, NotYetError, PolicyRefusedError, RefusedError, RolePolicy, Roles, RoleWish
 from shared.workflows.mail_flow import NEEDED_CMDLETS
 from shared.workflows.run import Run
 
@@ -26,6 +26,10 @@ EXCHANGE_ADMINISTRATOR = "29232cdf-9323-42fd-ade2-1d097af3e4de"
 """Role template id (https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference)."""
 READ_CMDLETS = ("Get-InboundConnector", "Get-TransportRule")
 """Reads that must succeed before the role counts: offered cmdlets alone have been seen to lag behind."""
+HELD: Mapping[str, Any] = {"assigned": True, BY_HAND_BECAUSE: "", MFA_ASKED: False}
+"""The facts of a role that is held: the way that was closed may be open when the assignment is to be extended."""
+BY_HAND = "role_by_hand"
+"""The problem of a way to the role that the tenant closes."""
 SEEN = "seen"
 """What is seen so far of a role that is assigned elsewhere, for people."""
 CONSENT_ASKED = "consent_asked"
@@ -51,7 +55,7 @@ async def role_assignment(run: Run) -> Outcome:
     """See whether the application has its rights for long enough; if not, go the grant's way to them."""
     missing = await missing_cmdlets(run)
     if not missing and not term_of(run.grant).is_soon_over(run.clock()):
-        return Done(facts={"assigned": True}, deletes=(sealing.SEALED_ROW,))
+        return Done(facts=HELD, deletes=(sealing.SEALED_ROW,))
     return await _WAYS[run.grant.role_mode](run, missing)
 
 
@@ -106,7 +110,7 @@ def _ask_for_consent(run: Run, error: NotYetError) -> Outcome:
 async def _by_hand(run: Run, missing: str) -> Outcome:
     """Wait for what an administrator does elsewhere; its effect in Exchange is all that counts."""
     if not missing:  # it ends soon, and only the administrator can extend it: the daily watch tells them
-        return Done(facts={"assigned": True})
+        return Done(facts=HELD)
     return _watch_for_person(run, missing, await _seen(run, missing))
 
 
@@ -146,8 +150,12 @@ async def _assign(run: Run, roles: Roles, policy: RolePolicy | None, missing: st
             held = await _do(roles, wanted, policy, _wish(run, application.object_id, policy))
     except PolicyRefusedError as error:
         return _policy_refused(run, error)
+    except RefusedError as error:
+        if error.problem.code != BY_HAND:
+            raise
+        return _go_by_hand(run, error.problem)
     facts = _assigned(run.clock(), held, policy)
-    return _wait_for_effect(run, missing, **facts) if missing else Done(facts={"assigned": True, **facts})
+    return _wait_for_effect(run, missing, **facts) if missing else Done(facts={**HELD, **facts})
 
 
 async def _do(roles: Roles, wanted: Deed, policy: RolePolicy | None, wish: RoleWish) -> HeldRole:
@@ -186,8 +194,12 @@ def _policy_refused(run: Run, error: PolicyRefusedError) -> Outcome:
     is_mfa = error.rules == {"MfaRule"} and run.grant.role_mode is RoleMode.SIGN_IN
     if is_mfa and not run.step.facts.get(MFA_ASKED):
         return NeedsPerson(problem=problem("role_needs_mfa", raw=error.problem.raw), facts={MFA_ASKED: True})
-    found = problem("role_by_hand", raw=error.problem.raw, correlation_id=error.problem.correlation_id)
-    wait = _watch_for_person(run, error.problem.raw, "", mode=RoleMode.BY_HAND)
+    return _go_by_hand(run, problem(BY_HAND, raw=error.problem.raw, correlation_id=error.problem.correlation_id))
+
+
+def _go_by_hand(run: Run, found: Problem) -> Wait:
+    """Return the outcome of a way that the tenant closes: the role is looked for, whoever assigns it by hand."""
+    wait = _watch_for_person(run, found.raw, "", mode=RoleMode.BY_HAND)
     return replace(wait, problem=found, facts={BY_HAND_BECAUSE: found.code})
 
 

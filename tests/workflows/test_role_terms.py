@@ -173,6 +173,55 @@ async def test_an_expired_role_is_noticed_and_assigned_anew(world: World) -> Non
     assert await _end(case) > end
 
 
+async def test_an_extension_that_is_refused_is_no_extension(world: World) -> None:
+    """That the assignment exists is success for who assigns it, not for who moves its end: a person reads what Microsoft said."""
+    case = await _limited(world)
+    await case.until(WATCH)
+    assert (await case.work(WATCH)).is_done
+    await _watch_at(case, await _end(case) - SOON + timedelta(hours=24))
+    await case.act(ROLE)
+    exists = {"error": {"code": "RoleAssignmentExists", "message": "The Role assignment already exists."}}
+    await world.fault(REQUESTS, method="POST", status=400, body=exists)
+
+    step = await case.work(ROLE)
+    assert step.problem
+    assert (step.state, step.problem.code) == (StepState.WAITING_FOR_PERSON, "role_refused")
+
+
+async def test_a_busy_role_watch_keeps_what_was_seen(world: World) -> None:
+    """The optional read never holds up the watch: what it saw last stands."""
+    case = await _limited(world)
+    await case.until(WATCH)
+    _let_watch(case)
+    assert (await case.work(WATCH)).is_done
+    end = await _end(case)
+    await case.retry(WATCH)
+    await world.fault("roleAssignmentScheduleInstances", status=503, times=9)
+
+    step = await case.work(WATCH)
+    assert (step.is_done, await _end(case)) == (True, end)
+
+
+@pytest.mark.parametrize("code", ["RoleAssignmentRequestAcrsValidationFailed", "InvalidRoleAssignmentRequestSchedule"])
+async def test_what_only_the_portal_can_show_is_waited_for_by_hand(world: World, code: str) -> None:
+    """A refusal that no sign-in here can cure: the page says by hand, and the assignment made there is noticed."""
+    case = await _limited(world)
+    await case.until(ROLE)
+    await case.act(ROLE)
+    await world.fault(REQUESTS, method="POST", status=400, body={"error": {"code": code, "message": "The policy refuses."}})
+    step = await case.work(ROLE)
+    assert step.problem
+    assert (step.state, step.problem.code, (await case.grant()).role_mode) == (
+        StepState.WAITING,
+        "role_by_hand",
+        RoleMode.BY_HAND,
+    )
+
+    await _assign_by_hand(case)
+    assert (await case.settle(ROLE)).is_done
+    assert (await case.grant()).role_mode is RoleMode.SIGN_IN
+
+
 async def test_by_hand_the_end_is_seen_by_the_role_watch(world: World) -> None:
     """What an administrator assigned in the portal ends some day: the watch tells them, and sees that they have extended it."""
     case = await _limited(world, role_mode=RoleMode.BY_HAND)
