@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from shared.domain import decide
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Facts, Grant, RoleMode, Row
 from shared.domain.problems import GrantlineError
 from shared.engine import Engine

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from shared import failures, telemetry
 from shared.domain import decide, schedule
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant, GrantState, Nudge, Step
 from shared.domain.outcomes import Outcome
 from shared.domain.steps import StepName

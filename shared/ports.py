@@ -53,7 +53,7 @@ class Stored:
 
 
 class Change(Protocol):
-    """What one transaction writes; ``decide.Decision`` is one."""
+    """What one transaction writes; ``decision.Decision`` is one."""
 
     @property
     def grant(self) -> Grant:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from shared.consent.sealing import derive
 from shared.consent.state import digest, same
 from shared.domain import decide, schedule
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision, with_events
 from shared.domain.grant import Facts, Grant, Row
 from shared.domain.problems import ProblemError, problem
 
@@ -121,14 +121,14 @@ def created(grant: Grant, sent: Sent, now: datetime, *, tenant_id: str, rows: tu
         "expected_tenant": pinned.intent.expected_tenant,
     }
     decision = Decision(pinned, rows=(to_row(sent), *rows))
-    return decide.with_events(decision, now, ("onboarding_link.created", None, data))
+    return with_events(decision, now, ("onboarding_link.created", None, data))
 
 
 def used(grant: Grant, sent: Sent, browser: str, now: datetime) -> Decision:
     """Return the use of a link by a browser: the row that counts, and the event. Who holds it is not known by name yet."""
     row = Row(used_row(sent.link.link_id), {"browser": digest(browser), "at": schedule.stamp(now)})
     data = {"actor": "whoever opened the link", "sent_by": sent.sent_by, "link_id": sent.link.link_id}
-    return decide.with_events(Decision(grant, rows=(row,)), now, ("onboarding_link.used", None, data))
+    return with_events(Decision(grant, rows=(row,)), now, ("onboarding_link.used", None, data))
 
 
 def used_row(link_id: str) -> str:

@@ -5,17 +5,17 @@ who acts on a step that waits for nobody.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain import outcomes, schedule
+from shared.domain.decision import Decision, add_wait, begin, ended, next_look, patience, queue, unblock, with_events
 from shared.domain.grant import (
     BY_HAND_BECAUSE,
     SEALED_LIFETIME,
     SEALED_ROW,
     SUCCESS_MESSAGE,
-    Event,
     Facts,
     Grant,
     GrantState,
@@ -24,7 +24,6 @@ from shared.domain.grant import (
     RoleMode,
     Row,
     Step,
-    WaitRecord,
 )
 from shared.domain.outcomes import Outcome
 from shared.domain.problems import Problem, problem
@@ -36,40 +35,13 @@ TIMED = frozenset({StepState.WAITING})
 """The states whose clock is a wait's end, which a nudge is meant to meet."""
 SETTLED = frozenset({StepState.DONE, StepState.NEEDS_ATTENTION, StepState.WAITING_FOR_PERSON})
 """The states in which no work is under way: what repeats begins new work from them."""
-MAXIMUM_WAIT_RECORDS = 20
-"""How many different waits a step remembers: its row must stay small."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What must be saved in one transaction (grant, events, rows, deletes), and the nudges to send after it."""
-
-    grant: Grant
-    events: tuple[Event, ...] = ()
-    nudges: tuple[Nudge, ...] = ()
-    rows: tuple[Row, ...] = ()
-    deletes: tuple[str, ...] = ()
-
-
-def with_events(decision: Decision, now: datetime, *happenings: tuple[str, StepName | None, Facts]) -> Decision:
-    """Return ``decision`` with events appended and the outbox's clock set, so that the sweep tells what was not told."""
-    grant = decision.grant
-    events = tuple(
-        Event(grant.seq + number, now, kind, step, dict(data)) for number, (kind, step, data) in enumerate(happenings, start=1)
-    )
-    grant = replace(
-        grant,
-        seq=grant.seq + len(events),
-        publish_by=grant.publish_by or schedule.grace_end(now),
-    )
-    return replace(decision, grant=grant, events=decision.events + events)
 
 
 def create(*, grant_id: str, account_id: str, account_name: str, intent: Intent, created_by: str, now: datetime) -> Decision:
     """Return a new grant with the steps open that require nothing."""
     grant = Grant(grant_id, account_id, account_name, intent, now, created_by)
     data = {"account_id": account_id, "directions": list(intent.directions), "policy": intent.policy}
-    return _unblock(with_events(Decision(grant), now, ("grant.created", None, data)), now)
+    return unblock(with_events(Decision(grant), now, ("grant.created", None, data)), now)
 
 
 def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision | None:
@@ -95,7 +67,7 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
         claims=step.claims + 1,
         begun_at=now if STEPS[name].repeats and step.state in SETTLED else step.begun_at,
         changed_at=now,
-        waits=_add_wait(step, now),
+        waits=add_wait(step, now),
     )
     return Decision(grant.with_step(taken))
 
@@ -121,7 +93,7 @@ def person_acted(grant: Grant, name: StepName, now: datetime, *, actor: str, row
     step = grant.steps[name]
     if not awaits_sign_in(grant, name):
         return None
-    decision = replace(_queue(grant, step, now), rows=rows)
+    decision = replace(queue(grant, step, now), rows=rows)
     return with_events(decision, now, ("step.person_acted", name, {"actor": actor}))
 
 
@@ -148,17 +120,9 @@ def release(grant: Grant, now: datetime, *, actor: str, why: str) -> Decision | 
     """
     if grant.released_at:
         return None
-    steps = {name: _ended(step, now) for name, step in grant.steps.items()}
+    steps = {name: ended(step, now) for name, step in grant.steps.items()}
     decision = Decision(replace(grant, steps=steps, released_at=now), deletes=(SEALED_ROW,))
     return with_events(decision, now, ("grant.released", None, {"tenant_id": grant.tenant_id, "actor": actor, "why": why}))
-
-
-def _ended(step: Step, now: datetime) -> Step:
-    """Return a step of a released grant: what was done stays done, the rest is not waited for any more."""
-    ended = replace(step, clock=None, gives_up_at=None, run_id="", who=None)
-    if step.is_done or step.state is StepState.BLOCKED:
-        return ended
-    return replace(ended, state=StepState.BLOCKED, reason="", problem=None, changed_at=now, waits=_add_wait(step, now))
 
 
 def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decision | None:
@@ -172,7 +136,7 @@ def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decisio
         return None
     for owner in ancestors(name):  # a person has looked: verification may have them done again as often as before
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
-    return with_events(_begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
+    return with_events(begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
 
 
 def _can_retry(grant: Grant, step: Step) -> bool:
@@ -227,7 +191,7 @@ def choose_role_mode(
     grant = replace(grant, intent=intent).with_step(step)
     decision = Decision(grant)
     if step.state is not StepState.BLOCKED:
-        decision = replace(_begin(grant, step, now), deletes=(SEALED_ROW,))
+        decision = replace(begin(grant, step, now), deletes=(SEALED_ROW,))
     return with_events(decision, now, ("role_mode.chosen", step.name, {"role_mode": role_mode, "actor": actor}))
 
 
@@ -286,7 +250,7 @@ def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> De
     grant = grant.with_step(step)
     if STEPS[step.name].repeats:
         return _seen_again(grant, step, was, now)
-    decision = _unblock(with_events(Decision(grant), now, ("step.done", step.name, facts)), now)
+    decision = unblock(with_events(Decision(grant), now, ("step.done", step.name, facts)), now)
     if decision.grant.state is GrantState.COMPLETED and not was_completed:
         decision = with_events(decision, now, *_completion(decision.grant, is_first=is_first))
     return decision
@@ -347,7 +311,7 @@ def _needs_person(grant: Grant, step: Step, outcome: outcomes.NeedsPerson, now: 
         state=StepState.WAITING_FOR_PERSON,
         reason=outcome.problem.fix,
         who=outcome.problem.who,
-        clock=_patience(step, now),
+        clock=patience(step, now),
         attempts=0,
         problem=outcome.problem,
         facts={**step.facts, **outcome.facts},
@@ -362,7 +326,7 @@ def _failed(grant: Grant, step: Step, outcome: outcomes.Failed, now: datetime) -
         state=StepState.NEEDS_ATTENTION,
         reason=outcome.problem.cause,
         who=outcome.problem.who,
-        clock=_next_look(step, now),
+        clock=next_look(step, now),
         attempts=0,
         problem=outcome.problem,
     )
@@ -376,13 +340,13 @@ def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -
     if owner.reopened >= schedule.MAXIMUM_REOPENS:
         return _failed(grant, step, outcomes.Failed(problem=outcome.problem), now)
     stands = owner.name in ancestors(step.name)
-    state, clock = (StepState.BLOCKED, None) if stands else (StepState.DONE, _next_look(step, now))
+    state, clock = (StepState.BLOCKED, None) if stands else (StepState.DONE, next_look(step, now))
     facts = {**step.facts, **outcome.facts}
     grant = grant.with_step(replace(step, state=state, reason=outcome.why, clock=clock, attempts=0, facts=facts))
     for name, definition in STEPS.items():
         if owner.name in definition.redone_after and grant.steps[name].is_done:
             grant = grant.with_step(replace(grant.steps[name], state=StepState.BLOCKED, reason=outcome.why, changed_at=now))
-    decision = _begin(grant, replace(owner, reopened=owner.reopened + 1), now, found=outcome.problem)
+    decision = begin(grant, replace(owner, reopened=owner.reopened + 1), now, found=outcome.problem)
     return with_events(decision, now, ("step.reopened", owner.name, {"why": outcome.why}))
 
 
@@ -394,79 +358,3 @@ _SETTLERS: Mapping[type[Outcome], Any] = {
     outcomes.Failed: _failed,
     outcomes.Reopen: _reopen,
 }
-
-
-def _unblock(decision: Decision, now: datetime) -> Decision:
-    """Begin every blocked step whose requirements are met."""
-    for definition in STEPS.values():
-        grant = decision.grant
-        step = grant.steps[definition.name]
-        if step.state is StepState.BLOCKED and all(grant.steps[name].is_done for name in ancestors(definition.name)):
-            begun = _begin(grant, step, now)
-            decision = replace(decision, grant=begun.grant, nudges=decision.nudges + begun.nudges)
-    return decision
-
-
-def _begin(grant: Grant, step: Step, now: datetime, *, found: Problem | None = None) -> Decision:
-    """Hand a step to the person who begins it, with what was ``found`` wrong, or queue it."""
-    person = grant.person_of(step.name)
-    if person is None:
-        return _queue(grant, step, now)
-    waiting = replace(
-        step,
-        state=StepState.WAITING_FOR_PERSON,
-        reason=STEPS[step.name].asks,
-        who=person,
-        clock=_patience(step, now),
-        gives_up_at=None,
-        run_id="",
-        started_at=step.started_at or now,
-        changed_at=now,
-        waits=_add_wait(step, now),
-        problem=found,
-    )
-    return Decision(grant.with_step(waiting))
-
-
-def _patience(step: Step, now: datetime) -> datetime | None:
-    """Return until when a person is waited for; None for what is optional. What repeats looks again by itself."""
-    if STEPS[step.name].is_optional:
-        return None
-    return _next_look(step, now) or now + schedule.PERSON_PATIENCE
-
-
-def _next_look(step: Step, now: datetime) -> datetime | None:
-    """Return when what repeats looks again; None for what does not repeat."""
-    repeats = STEPS[step.name].repeats
-    return now + repeats if repeats else None
-
-
-def _queue(grant: Grant, step: Step, now: datetime) -> Decision:
-    queued = replace(
-        step,
-        state=StepState.QUEUED,
-        reason="",
-        who=None,
-        clock=schedule.grace_end(now),
-        gives_up_at=None,
-        run_id="",
-        claims=0,
-        attempts=0,
-        started_at=step.started_at or now,
-        begun_at=now,
-        changed_at=now,
-        waits=_add_wait(step, now),
-        problem=None,
-    )
-    return Decision(grant.with_step(queued), nudges=(Nudge(grant.grant_id, step.name, now),))
-
-
-def _add_wait(step: Step, now: datetime) -> tuple[WaitRecord, ...]:
-    """Return the step's waits with the one that ends now; waits for the same reason in a row are one record."""
-    if step.state is not StepState.WAITING or step.changed_at is None:
-        return step.waits
-    seconds = (now - step.changed_at).total_seconds()
-    if step.waits and step.waits[-1].why == step.reason:
-        last = step.waits[-1]
-        return (*step.waits[:-1], replace(last, count=last.count + 1, seconds=last.seconds + seconds))
-    return (*step.waits, WaitRecord(step.reason, 1, seconds))[-MAXIMUM_WAIT_RECORDS:]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.consent import onboarding
 from shared.consent.onboarding import Link, Sent, Standing
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant, Row
 from shared.domain.problems import CATALOGUE, ProblemError, problem
 from shared.engine import Engine

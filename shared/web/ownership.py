@@ -8,7 +8,7 @@ from datetime import datetime
 
 from shared.consent.proof import Proof
 from shared.domain import decide
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant, Row
 from shared.engine import Engine
 from shared.ports import Binding, Bindings

@@ -34,7 +34,8 @@ from shared.consent.state import (
     to_row,
 )
 from shared.domain import decide, schedule
-from shared.domain.decide import MFA_ASKED, Decision
+from shared.domain.decide import MFA_ASKED
+from shared.domain.decision import Decision, with_events
 from shared.domain.grant import Grant, RoleMode, Row
 from shared.domain.problems import GrantlineError, Problem, problem
 from shared.domain.steps import STEPS, StepName
@@ -330,7 +331,7 @@ class ConsentFlow:
                 decision = replace(decision, grant=_sent_to_consent(decision.grant, pending.step, now))
             if pending.purpose is Purpose.TRANSFER:
                 data = {"tenant_id": who.tenant_id, "actor": who.user_name}
-                decision = decide.with_events(decision, now, ("tenant.transferred", pending.step, data))
+                decision = with_events(decision, now, ("tenant.transferred", pending.step, data))
             return replace(decision, rows=rows)
 
         if await self.engine.commit(grant.grant_id, change) is None:
@@ -375,7 +376,7 @@ class ConsentFlow:
                 decision = decide.note(current, pending.step, found, now, event="consent.refused")
             else:
                 data = {"code": found.code, "cause": found.cause}
-                decision = decide.with_events(Decision(current), now, ("consent.refused", pending.step, data))
+                decision = with_events(Decision(current), now, ("consent.refused", pending.step, data))
             return replace(decision, rows=(row,))
 
         await self.engine.commit(grant.grant_id, change)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
 from shared.consent.state import new_secret
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Direction, Grant, Intent, Row, Scope, Step
 from shared.ports import AccountRow
 from shared.web import access, pages, site

@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from shared.domain import decide
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision, with_events
 from shared.domain.grant import SUCCESS_MESSAGE, Facts, Grant, RoleMode, Row, Step
 from shared.domain.problems import Actor, problem
 from shared.domain.steps import STEPS, StepName, StepState
@@ -255,9 +254,7 @@ async def test_the_history_tells_every_event_a_page_at_a_time(parts: Grantline, 
     told: Facts = {"why": "A reason", "until": "2026-11-23T12:30:15.000Z", "seen": "No role shows yet"}
     happening = ("step.waiting", StepName.PREFLIGHT, told)
     for _ in range(2):
-        await parts.container.engine.commit(
-            grant_id, lambda grant, now: decide.with_events(Decision(grant), now, *[happening] * 60)
-        )
+        await parts.container.engine.commit(grant_id, lambda grant, now: with_events(Decision(grant), now, *[happening] * 60))
 
     first = await look(parts, pages.history, grant_id=grant_id)
     second = await look(parts, pages.history, f"/?after={first.links()['Next page'].rpartition('=')[2]}", grant_id=grant_id)

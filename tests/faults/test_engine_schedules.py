@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shared.domain import decide
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Nudge
 from shared.domain.steps import STEPS
 from shared.engine import Engine

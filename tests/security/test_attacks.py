@@ -22,7 +22,8 @@ from local.browser import Browser
 from local.microsoft365.identity.issue import Issuer
 from shared.consent.sealing import SEALED_ROW
 from shared.consent.state import row_key
-from shared.domain.decide import MFA_ASKED, Decision
+from shared.domain.decide import MFA_ASKED
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.ports import SignInRequest

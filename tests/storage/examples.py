@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from shared.domain import decide
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Direction, Event, Grant, Intent, Row, Scope
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)

@@ -10,7 +10,7 @@ from uuid import uuid4
 from local.stack import Stack
 from shared import container, settings
 from shared.container import Container
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Direction, Event, Facts, Grant, Intent, RoleMode, Row, Scope, ScopeKind, Step
 from shared.domain.problems import CATALOGUE, Actor, problem
 from shared.domain.steps import STEPS, StepName, StepState

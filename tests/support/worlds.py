@@ -18,7 +18,7 @@ from local.microsoft365.model import Tenant
 from local.microsoft365.server import Options
 from local.microsoft365.settings import SimulationSettings
 from shared.domain import decide, schedule
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Event, Grant, Nudge, Step
 from shared.domain.steps import StepName, StepState
 from shared.engine import Engine

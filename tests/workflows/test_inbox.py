@@ -14,7 +14,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from local import azurite
 from shared.commands import GRANTS_NAMESPACE, AccountHasGrantError
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant, RoleMode
 from shared.domain.steps import WORK_QUEUES, Queue, StepName, StepState
 from shared.engine import Engine

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from shared.domain import decide, outcomes
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Direction, Grant, Intent, RoleMode, Scope
 from shared.domain.outcomes import Outcome
 from shared.domain.steps import STEPS, StepName, StepState, ancestors

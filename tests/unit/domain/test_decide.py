@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain import decide, outcomes, schedule
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import SEALED_ROW, Grant, GrantState, RoleMode
 from shared.domain.outcomes import Outcome
 from shared.domain.problems import Actor, problem

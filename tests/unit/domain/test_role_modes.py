@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from shared.domain import decide, outcomes, schedule
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import SEALED_ROW, Grant, GrantState, RoleMode, Row, Step
 from shared.domain.problems import Actor, problem
 from shared.domain.steps import StepName, StepState

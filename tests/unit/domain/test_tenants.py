@@ -1,7 +1,7 @@
 """Which tenant a grant is for: the one that was proved, and the one that the operator expects."""
 
 from shared.domain import decide
-from shared.domain.decide import Decision
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant
 from shared.domain.steps import StepName
 from tests.unit.domain.grants import NOW, created

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from shared.domain import decide, outcomes
+from shared.domain.decision import Decision
 from shared.domain.grant import Grant, GrantState, RoleMode
 from shared.domain.outcomes import Done, Outcome
 from shared.domain.problems import problem
@@ -22,13 +23,13 @@ def completed() -> Grant:
     return replace(completed_until(WATCH), tenant_id=TENANT)
 
 
-def given(decision: decide.Decision | None) -> Grant:
+def given(decision: Decision | None) -> Grant:
     """Return the grant of a decision that must be there."""
     assert decision
     return decision.grant
 
 
-def types(decision: decide.Decision | None) -> list[str]:
+def types(decision: Decision | None) -> list[str]:
     """Return the types of a decision's events."""
     assert decision
     return [event.type for event in decision.events]
