@@ -476,6 +476,14 @@ class TenantIdentity(Protocol):
         """Return what an administrator is asked for by the application, in the order in which people read it."""
 
 
+@dataclass(frozen=True, slots=True)
+class CmdletCall:
+    """A cmdlet with its parameters."""
+
+    cmdlet: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Exchange(Protocol):
     """One tenant's Exchange Online, as the mail-flow application. Reads and writes are cmdlets with documented parameters."""
 
@@ -491,9 +499,20 @@ class Exchange(Protocol):
         Raises NotFoundError, NotYetError, RefusedError (with Exchange's own text), TransientError.
         """
 
+    async def invoke_many(self, calls: Sequence[CmdletCall]) -> Sequence["CmdletAnswer"]:
+        """Run reads that do not depend on each other, in as few requests as it takes; return their answers in the same order.
+
+        What fails one call alone, NotFoundError or RefusedError, stands in the place of its objects. Raises NotYetError or
+        TransientError when any call is to come back later.
+        """
+
 
 class NotFoundError(GrantlineError):
     """Raised when the object that a cmdlet or a request names does not exist."""
+
+
+CmdletAnswer = list[dict[str, Any]] | NotFoundError | RefusedError
+"""What a cmdlet came to: its objects, or the error that it alone ended with."""
 
 
 ItemT_co = TypeVar("ItemT_co", covariant=True)

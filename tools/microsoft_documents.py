@@ -84,6 +84,7 @@ PURPOSES: Mapping[Application, Purpose] = {
 
 REACTIONS: Mapping[Reaction, tuple[str, str, str]] = {
     Reaction.TRANSIENT: ("Microsoft is busy, or two changes met.", "Nothing.", "yes"),
+    Reaction.EXPIRED_PAGE: ("A page of a collection is gone.", "Nothing: the collection is read from its beginning.", "yes"),
     Reaction.NOT_YET: (
         "What was just granted has not spread yet, or was never granted.",
         "Nothing at first; when the step's patience ends, the consent or the role is asked for again.",

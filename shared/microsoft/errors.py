@@ -7,7 +7,7 @@ Sources of the bodies: https://learn.microsoft.com/graph/errors, and for Exchang
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -42,6 +42,7 @@ __all__ = [
     "ROLES",
     "TOKEN",
     "Answer",
+    "ExpiredPageError",
     "Reaction",
     "Rules",
     "Service",
@@ -54,12 +55,18 @@ __all__ = [
     "json_object",
     "json_of",
     "meaning",
+    "parameters_named",
     "redirect_problem",
     "retry_after",
     "status_problem",
     "unreachable",
     "unreadable",
 ]
+
+
+@dataclass
+class ExpiredPageError(TransientError):
+    """Raised when a page of a collection is asked for too late, or of a server that does not know it: the first one is there."""
 
 
 class Service(StrEnum):
@@ -106,8 +113,9 @@ def error_of(answer: Answer, rules: Rules) -> GrantlineError:
     What is there already, and a tenant without the licence, are for the caller to look for; unlooked for, they are unexpected.
     """
     match found := meaning(answer, rules):
-        case Reaction.TRANSIENT:
-            return TransientError(_busy(answer), answer.retry_after)
+        case Reaction.TRANSIENT | Reaction.EXPIRED_PAGE:
+            kind = ExpiredPageError if found is Reaction.EXPIRED_PAGE else TransientError
+            return kind(_busy(answer), answer.retry_after)
         case Reaction.NOT_YET:
             return NotYetError(f"{answer.service} does not know yet what was just granted", answer.raw)
         case Reaction.NOT_FOUND:
@@ -135,7 +143,26 @@ def _policy_refused(answer: Answer) -> PolicyRefusedError:
 
 def _refused(answer: Answer, code: str) -> RefusedError:
     found = problem(code, raw=answer.raw, correlation_id=answer.correlation_id)
+    if code == "exchange_refused" and (named := parameters_named(answer.text)):
+        found = replace(found, cause=f"{found.cause} It names the parameter {named}.")
     return RefusedError(f"{answer.service} refuses: {_first_line(found.raw)}", found)
+
+
+_PARAMETERS = (
+    r"\bparameter(?: name)? '(\w+)'",
+    r"\b[Ii]nvalid cmdlet parameters specified\. (\w+(?:, \w+)*)",
+    r"\bmissing mandatory parameters: (\w+(?:,? \w+)*)",
+)
+
+
+def parameters_named(text: str) -> str:
+    """Return the parameters that Exchange's text of a validation error names, or "".
+
+    Recorded texts: github.com/rknightion/graph2otel internal/exoclient/errors_test.go; the binder's texts are PowerShell's own
+    (https://github.com/PowerShell/PowerShell ParameterBinderStrings.resx).
+    """
+    found = (re.search(pattern, text) for pattern in _PARAMETERS)
+    return next((match[1] for match in found if match), "")
 
 
 def redirect_problem(error: str, description: str) -> Problem:
@@ -186,13 +213,13 @@ def activity_answer(response: httpx.Response) -> Answer:
     return graph_answer(response, Service.ACTIVITY)
 
 
-def exchange_answer(response: httpx.Response) -> Answer:
+def exchange_answer(status: int, headers: Mapping[str, str], document: Mapping[str, Any]) -> Answer:
     """Read an error answer of Exchange's admin endpoint.
 
     The text for people is the internal exception's message, unless that is only the generic "Exception of type ..."; then it is
     the first detail's, which reads ``ExNNNNNN|.NET type|text``; then the error's own.
     """
-    error = _mapping(json_of(response).get("error"))
+    error = _mapping(document.get("error"))
     internal = _mapping(_mapping(error.get("innererror")).get("internalexception"))
     details = error.get("details")
     detail = str(_mapping(details[0]).get("message", "")) if isinstance(details, list) and details else ""
@@ -202,11 +229,11 @@ def exchange_answer(response: httpx.Response) -> Answer:
         kind, text = str(internal.get("type", "")) or kind, message
     return Answer(
         Service.EXCHANGE,
-        response.status_code,
+        status,
         f"{error.get('code', '')} {kind}".strip(),
         text or str(error.get("message", "")),
-        str(response.headers.get("request-id", "")),
-        retry_after(response.headers),
+        str(headers.get("request-id", "")),
+        retry_after(headers),
     )
 
 

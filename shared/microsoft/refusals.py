@@ -14,6 +14,8 @@ class Reaction(StrEnum):
 
     NOT_YET = "not_yet"
     TRANSIENT = "transient"
+    EXPIRED_PAGE = "expired_page"
+    """A page of a collection is gone: the collection is read from its beginning."""
     NOT_FOUND = "not_found"
     ALREADY = "already"
     """What was asked for is there: success."""
@@ -197,11 +199,12 @@ APPLICATION_ROLES: Rules = (
 EXCHANGE: Rules = (
     _BUSY,
     Rule(
-        r"TransientException|ServerBusy|Expired or Invalid pagination",
-        Reaction.TRANSIENT,
-        ("TransientException", "ServerBusy", "Expired or Invalid pagination request"),
-        _EXCHANGE,
+        r"Expired or Invalid pagination",
+        Reaction.EXPIRED_PAGE,
+        ("Expired or Invalid pagination request",),
+        "learn.microsoft.com/answers/questions/1023619",
     ),
+    Rule(r"TransientException|ServerBusy", Reaction.TRANSIENT, ("TransientException", "ServerBusy"), _EXCHANGE),
     # Before the role has spread: 401, or a 403 whose body is a run of NUL bytes and therefore has no text here.
     Rule(
         r"^401\b|^403$|isn't supported in this scenario",

@@ -40,6 +40,7 @@ NOT_SIMULATED = {
 NUMBERS = sorted((AADSTS.keys() | WHERE.keys()) - NOT_SIMULATED.keys())
 RAISED: Mapping[str, type[GrantlineError]] = {
     Reaction.TRANSIENT: TransientError,
+    Reaction.EXPIRED_PAGE: TransientError,
     Reaction.NOT_YET: NotYetError,
     Reaction.NOT_FOUND: NotFoundError,
     Reaction.POLICY: PolicyRefusedError,
@@ -73,9 +74,9 @@ def _calm(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("world").platform.simulation.faults.clear()
 
 
-def _refuse(world: World, path: str, status: int, body: Any) -> None:
-    """Let the next request to a path be answered so."""
-    world.platform.simulation.faults.add(Fault(Match(path=path), status=status, body=body))
+def _refuse(world: World, path: str, status: int, body: Any, times: int = 1) -> None:
+    """Let the next requests to a path be answered so."""
+    world.platform.simulation.faults.add(Fault(Match(path=path), times=times, status=status, body=body))
 
 
 def _refuse_by_number(world: World, path: str, number: int) -> None:
@@ -239,7 +240,7 @@ def _exchange(code: str, text: str) -> dict[str, Any]:
 async def test_a_cmdlet_is_refused(world: World, name: str) -> None:
     """Each refusal that was recorded of Exchange's admin endpoint."""
     status, code, text, meaning = EXCHANGE[name]
-    _refuse(world, "InvokeCommand", status, _exchange(code, text))
+    _refuse(world, "InvokeCommand", status, _exchange(code, text), times=1 + (meaning == Reaction.EXPIRED_PAGE))
 
     error = await _refusal(world.microsoft.exchange(world.tenant_id).invoke("Get-TransportRule"), meaning)
 

@@ -4,7 +4,7 @@ It returns null for what is empty, lists in another order, address spaces as ``s
 lose power after any write, answer reads from the past, and refuse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from shared.domain.problems import problem
 from shared.mailflow.kinds import NEEDED_CMDLETS
 from shared.mailflow.rule_properties import RULE_PROPERTIES
-from shared.ports import NotFoundError, RefusedError
+from shared.ports import CmdletAnswer, CmdletCall, NotFoundError, RefusedError
 
 Object = dict[str, Any]
 READERS = ("Get-",)
@@ -63,6 +63,16 @@ class FakeExchange:
     async def invoke(self, cmdlet: str, parameters: Mapping[str, Any] | None = None) -> list[Object]:
         """Run a cmdlet of ``NEEDED_CMDLETS``; any other one is a defect of the test or of the code."""
         return self.run(cmdlet, dict(parameters or {}))
+
+    async def invoke_many(self, calls: Sequence[CmdletCall]) -> list[CmdletAnswer]:
+        """Run the calls in turn; what is not found or refused stands in its place."""
+        return [await self._settled(call) for call in calls]
+
+    async def _settled(self, call: CmdletCall) -> CmdletAnswer:
+        try:
+            return await self.invoke(call.cmdlet, call.parameters)
+        except (NotFoundError, RefusedError) as error:
+            return error
 
     def run(self, cmdlet: str, parameters: dict[str, Any]) -> list[Object]:
         """Run a cmdlet, at once."""

@@ -143,7 +143,7 @@ EXCHANGE: Mapping[str, tuple[int, str, str, str]] = {
         400,
         "BadRequest",
         "Expired or Invalid pagination request. Default Expiry time is 00:30:00",
-        Reaction.TRANSIENT,
+        Reaction.EXPIRED_PAGE,
     ),
     "not customized": (
         400,
@@ -298,6 +298,7 @@ def test_an_error_without_a_text(body: bytes, raw: str) -> None:
 
 KINDS: Mapping[Reaction, type[GrantlineError]] = {
     Reaction.TRANSIENT: TransientError,
+    Reaction.EXPIRED_PAGE: errors.ExpiredPageError,
     Reaction.NOT_YET: NotYetError,
     Reaction.NOT_FOUND: NotFoundError,
     Reaction.ALREADY: RefusedError,
@@ -310,6 +311,25 @@ KINDS: Mapping[Reaction, type[GrantlineError]] = {
 def test_every_reaction_has_its_error(reaction: Reaction) -> None:
     """What passes by itself, what is not there and what a person must do are told apart by the kind of error."""
     assert isinstance(errors.error_of(Answer(Service.GRAPH, 400, "A"), (Rule("", reaction),)), KINDS[reaction])
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Cannot process argument transformation on parameter 'QuarantineTypes'. Cannot convert value", "QuarantineTypes"),
+        ("A parameter cannot be found that matches parameter name 'Colour'.", "Colour"),
+        ("Parameter set cannot be resolved. Invalid cmdlet parameters specified. Colour, Taste", "Colour, Taste"),
+        ("Cannot process command because of one or more missing mandatory parameters: Name SmartHosts.", "Name SmartHosts"),
+        ("The parameter is not what it should be.", ""),
+    ],
+)
+def test_a_validation_error_names_its_parameter(text: str, named: str) -> None:
+    """The problem says which parameter Exchange's text is about, in each of the forms that it has been seen to take."""
+    error = errors.error_of(Answer(Service.EXCHANGE, 400, "BadRequest", text), refusals.EXCHANGE)
+
+    assert isinstance(error, RefusedError)
+    assert error.problem.cause.endswith(f" It names the parameter {named}." if named else "refused a change.")
+    assert error.problem.raw == text
 
 
 def test_no_secret_is_in_an_error() -> None:

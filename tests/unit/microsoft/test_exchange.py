@@ -12,10 +12,11 @@ from shared.microsoft.clouds import CLOUDS, Egress
 from shared.microsoft.credentials import GivenToken
 from shared.microsoft.exchange import ExchangeAdmin
 from shared.microsoft.transport import GuardedTransport
-from shared.ports import NotFoundError, NotYetError, RefusedError, TransientError
+from shared.ports import CmdletCall, NotFoundError, NotYetError, RefusedError, TransientError
 from tests.unit.microsoft.conftest import TENANT, Said, Scripted, access_token, token_answer, token_path
 
 INVOKE = f"/adminapi/beta/{TENANT}/InvokeCommand"
+BATCH = f"/adminapi/beta/{TENANT}/$batch"
 MODULE = f"/adminapi/v1.0/{TENANT}/EXOModuleFile"
 GENERIC = "Exception of type 'Microsoft.Exchange.Management.PSDirectInvoke.DirectInvokeCmdletExecutionException' was thrown."
 
@@ -255,7 +256,7 @@ async def test_refusals_keep_exchanges_text(server: Scripted, microsoft: Microso
 TRANSIENT = {
     "throttled": (Said(b"", 429, {"Retry-After": "7"}), timedelta(seconds=7)),
     "busy": (Said(b"<html>", 503), None),
-    "expired page": (Said(refusal(inner="Expired or Invalid pagination request. Default Expiry time is 00:30:00"), 400), None),
+    "busy with a wish": (Said(b"", 503, {"Retry-After": "30"}), timedelta(seconds=30)),
     "not JSON": (Said(b"<html>", 200), None),
 }
 
@@ -269,4 +270,173 @@ async def test_transient(server: Scripted, microsoft: MicrosoftClient, said: Sai
         await microsoft.exchange(TENANT).invoke("Get-TransportRule")
 
     assert raised.value.retry_after == wish
+    assert len(server.asked_for(INVOKE)) == 1
+
+
+EXPIRED = Said(refusal(inner="Expired or Invalid pagination request. Default Expiry time is 00:30:00"), 400)
+
+
+def page(*names: str, more: str = "") -> dict[str, Any]:
+    """Return a page of objects with these names."""
+    return {"value": [{"Name": name} for name in names], **({"@odata.nextLink": more} if more else {})}
+
+
+async def test_an_expired_page_begins_the_collection_again(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """A page that is gone is no loss and no doubling: the collection is read from its beginning, once."""
+    more = f"{server.url}{INVOKE}?$skiptoken=abc"
+    server.say(INVOKE, Said(page("one", more=more)), EXPIRED, Said(page("one", more=more)), Said(page("two")))
+
+    assert await microsoft.exchange(TENANT).invoke("Get-TransportRule") == [{"Name": "one"}, {"Name": "two"}]
+    assert [entry.query.get("$skiptoken") for entry in server.asked_for(INVOKE)] == [None, "abc", None, "abc"]
+
+
+async def test_pages_that_keep_expiring_are_for_later(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """A collection is begun again once; then the queue has its turn."""
+    more = f"{server.url}{INVOKE}?$skiptoken=abc"
+    server.say(INVOKE, Said(page("one", more=more)), EXPIRED, Said(page("one", more=more)), EXPIRED)
+
+    with pytest.raises(TransientError):
+        await microsoft.exchange(TENANT).invoke("Get-TransportRule")
+
+    assert len(server.asked_for(INVOKE)) == 4
+
+
+def items(*answers: Said) -> Said:
+    """Return a batch's answer: these answers to its items, the last one first."""
+    listed = [
+        {"id": str(number), "status": said.status, "headers": said.headers, "body": said.body}
+        for number, said in enumerate(answers)
+    ]
+    return Said({"responses": listed[::-1]})
+
+
+READS = [CmdletCall("Get-AcceptedDomain", {"ResultSize": "Unlimited"}), CmdletCall("Get-TransportRule")]
+NOT_FOUND = Said(refusal("Ex1|Microsoft.ManagementObjectNotFoundException|no such object", GENERIC, "NotFound"), 404)
+
+
+async def test_reads_share_a_request(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Each item of a batch is the request that its call would have been by itself; answers come back in the calls' order."""
+    server.say(BATCH, items(Said(page("a domain")), Said(page("a rule"))))
+
+    assert await microsoft.exchange(TENANT).invoke_many(READS) == [[{"Name": "a domain"}], [{"Name": "a rule"}]]
+
+    (asked,) = server.asked_for(BATCH)
+    first, second = asked.document["requests"]
+    assert asked.headers["Prefer"] == "odata.continue-on-error"
+    assert asked.headers["Content-Type"] == "application/json"
+    assert (first["id"], first["method"], first["url"]) == ("0", "POST", f"{server.url}{INVOKE}")
+    assert first["body"] == {"CmdletInput": {"CmdletName": "Get-AcceptedDomain", "Parameters": {"ResultSize": "Unlimited"}}}
+    assert second["headers"]["X-CmdletName"] == "Get-TransportRule"
+    assert second["headers"]["Prefer"] == "odata.maxpagesize=1000"
+    assert second["headers"]["Authorization"] == asked.headers["Authorization"]
+    assert second["headers"]["Content-Type"] == "application/json"
+    assert not server.asked_for(INVOKE)
+
+
+async def test_a_batch_holds_ten_calls(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """More calls take more batches, in order; a call that is left over goes by itself."""
+    names = [f"domain{number}" for number in range(21)]
+    server.say(BATCH, *(items(*(Said(page(name)) for name in names[begin : begin + 10])) for begin in (0, 10)))
+    server.say(INVOKE, Said(page(names[20])))
+
+    found = await microsoft.exchange(TENANT).invoke_many([CmdletCall("Get-AcceptedDomain", {"Identity": name}) for name in names])
+
+    assert found == [[{"Name": name}] for name in names]
+    assert [len(entry.document["requests"]) for entry in server.asked_for(BATCH)] == [10, 10]
+    assert len(server.asked_for(INVOKE)) == 1
+
+
+async def test_an_item_that_fails_fails_alone(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """What is not there or refused stands in its own place; the others are as they were answered."""
+    refused = Said(refusal("|X|no", "Cannot process argument transformation on parameter 'Identity'."), 400)
+    server.say(BATCH, items(NOT_FOUND, refused, Said(page("a rule"))))
+
+    missing, bad, found = await microsoft.exchange(TENANT).invoke_many([*READS, READS[1]])
+
+    assert isinstance(missing, NotFoundError)
+    assert str(missing) == "no such object"
+    assert isinstance(bad, RefusedError)
+    assert "parameter Identity" in bad.problem.cause
+    assert found == [{"Name": "a rule"}]
+
+
+async def test_a_throttled_item_sends_all_back_to_the_queue(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Throttling inside of a batch that was answered with 200 is given back, with the longest wish of all items."""
+    slow, slower = (Said({}, 429, {"retry-after": wish}) for wish in ("7", "20"))
+    server.say(BATCH, items(slow, slower, Said({}, 429)))
+
+    with pytest.raises(TransientError) as raised:
+        await microsoft.exchange(TENANT).invoke_many([*READS, READS[0]])
+
+    assert raised.value.retry_after == timedelta(seconds=20)
+    assert len(server.asked) == 2, "a token and one batch"
+
+
+async def test_a_throttled_batch_goes_back_to_the_queue(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Throttling of the batch itself is no reason to ask one by one."""
+    server.say(BATCH, Said(b"", 429, {"Retry-After": "7"}))
+
+    with pytest.raises(TransientError) as raised:
+        await microsoft.exchange(TENANT).invoke_many(READS)
+
+    assert raised.value.retry_after == timedelta(seconds=7)
+    assert not server.asked_for(INVOKE)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_role_that_has_not_spread_to_an_item(server: Scripted, microsoft: MicrosoftClient, status: int) -> None:
+    """One item that Exchange does not let in yet is "not yet" for all."""
+    server.say(BATCH, items(Said(page("a domain")), Said("", status)))
+
+    with pytest.raises(NotYetError):
+        await microsoft.exchange(TENANT).invoke_many(READS)
+
+
+async def test_pages_of_an_item_are_posted_by_themselves(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """The next link of an item is followed with the item's own body; an item whose page expired begins again by itself."""
+    more = f"{server.url}{INVOKE}?$skiptoken=abc"
+    server.say(BATCH, items(Said(page("a domain")), Said(page("one", more=more))))
+    server.say(INVOKE, EXPIRED, Said(page("one", more=more)), Said(page("two")))
+
+    assert await microsoft.exchange(TENANT).invoke_many(READS) == [[{"Name": "a domain"}], [{"Name": "one"}, {"Name": "two"}]]
+    assert {entry.document["CmdletInput"]["CmdletName"] for entry in server.asked_for(INVOKE)} == {"Get-TransportRule"}
+
+
+NO_BATCH = {
+    "unknown path": Said(b"", 404),
+    "refused form": Said(refusal("|X|Invalid batch"), 400),
+    "other answer": Said({"value": []}),
+}
+
+
+@pytest.mark.parametrize("said", NO_BATCH.values(), ids=NO_BATCH.keys())
+async def test_an_endpoint_without_batches_is_asked_one_by_one(server: Scripted, microsoft: MicrosoftClient, said: Said) -> None:
+    """An endpoint that takes no batch gets the same calls one by one, and is offered no second batch."""
+    server.say(BATCH, said)
+    server.say(INVOKE, Said(page("a domain")), NOT_FOUND, Said(page("one")), Said(page("two")))
+    exchange = microsoft.exchange(TENANT)
+
+    found, missing = await exchange.invoke_many(READS)
+    again = await exchange.invoke_many(READS)
+
+    assert found == [{"Name": "a domain"}]
+    assert isinstance(missing, NotFoundError)
+    assert again == [[{"Name": "one"}], [{"Name": "two"}]]
+    assert len(server.asked_for(BATCH)) == 1
+
+
+UNANSWERED = {
+    "left out": [],
+    "unreadable": [{"id": "1", "status": 200, "body": "AAAA"}],
+    "redirected": [{"id": "1", "status": 302}],
+}
+
+
+@pytest.mark.parametrize("listed", UNANSWERED.values(), ids=UNANSWERED.keys())
+async def test_an_item_without_an_answer_is_asked_by_itself(server: Scripted, microsoft: MicrosoftClient, listed: Any) -> None:
+    """What a batch leaves unanswered is neither lost nor taken for empty."""
+    server.say(BATCH, Said({"responses": [{"id": "0", "status": 200, "headers": None, "body": page("a domain")}, *listed]}))
+    server.say(INVOKE, Said(page("a rule")))
+
+    assert await microsoft.exchange(TENANT).invoke_many(READS) == [[{"Name": "a domain"}], [{"Name": "a rule"}]]
     assert len(server.asked_for(INVOKE)) == 1
