@@ -5,6 +5,7 @@ rknightion/graph2otel internal/exoclient) and recorded answers; cmdlets and para
 reference (https://learn.microsoft.com/powershell/module/exchange).
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from shared.microsoft.graph import OpenCredential
 from shared.microsoft.permissions import Resource
 from shared.ports import CmdletAnswer, CmdletCall, NotFoundError, NotYetError, RefusedError, TransientError
 
+LOG = logging.getLogger(__name__)
 SYSTEM_MAILBOX = "SystemMailbox{bb558c35-97f1-4cb9-8ff7-d53741dc928c}"
 """The arbitration mailbox by which requests of applications are routed to the tenant's servers."""
 MODULE_VERSION = "3.9.0"
@@ -124,6 +126,7 @@ class ExchangeAdmin:
         answer = await self._send("POST", f"{self._base}/adminapi/beta/{self._tenant_id}/$batch", headers, {"requests": items})
         listed = None if answer.status in NO_BATCHES else _document(answer).get("responses")
         if not isinstance(listed, list):
+            LOG.warning("Exchange Online takes no batches (HTTP %d): its calls go one by one", answer.status)
             self._takes_batches = False
             return {}
         replies = {str(item.get("id")): _item_reply(item) for item in listed if isinstance(item, dict)}

@@ -410,8 +410,10 @@ NO_BATCH = {
 
 
 @pytest.mark.parametrize("said", NO_BATCH.values(), ids=NO_BATCH.keys())
-async def test_an_endpoint_without_batches_is_asked_one_by_one(server: Scripted, microsoft: MicrosoftClient, said: Said) -> None:
-    """An endpoint that takes no batch gets the same calls one by one, and is offered no second batch."""
+async def test_an_endpoint_without_batches_is_asked_one_by_one(
+    server: Scripted, microsoft: MicrosoftClient, said: Said, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An endpoint that takes no batch gets the same calls one by one, is offered no second batch, and the log tells it."""
     server.say(BATCH, said)
     server.say(INVOKE, Said(page("a domain")), NOT_FOUND, Said(page("one")), Said(page("two")))
     exchange = microsoft.exchange(TENANT)
@@ -423,6 +425,7 @@ async def test_an_endpoint_without_batches_is_asked_one_by_one(server: Scripted,
     assert isinstance(missing, NotFoundError)
     assert again == [[{"Name": "one"}], [{"Name": "two"}]]
     assert len(server.asked_for(BATCH)) == 1
+    assert caplog.messages == [f"Exchange Online takes no batches (HTTP {said.status}): its calls go one by one"]
 
 
 UNANSWERED = {
