@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from local.microsoft365 import registrations
 from local.microsoft365.clock import timestamp
 from local.microsoft365.control_tenants import TenantControl
-from local.microsoft365.faults import Fault
+from local.microsoft365.faults import Fault, Tampering
 from local.microsoft365.identity.client_authentication import check_certificate, check_public_key
 from local.microsoft365.identity.errors import KINDS
 from local.microsoft365.model import FederatedCredential, Registration, Tenant
@@ -25,7 +25,7 @@ from local.microsoft365.recorder import RecordedRequest
 from local.microsoft365.seed import TenantSeed
 from local.microsoft365.simulation import Simulation
 from local.microsoft365.state import PARTS, normalized, tenant_state
-from local.microsoft365.tamper import Tampering, tamper
+from local.microsoft365.tamper import tamper
 
 Answer = dict[str, Any] | list[Any]
 Body = TypeVar("Body")

@@ -30,6 +30,7 @@ class TenantChange:
     """Body of `POST /_control/tenants/{tenant}`: what is named is changed; the meanings are `model.Tenant`'s."""
 
     licences: tuple[str, ...] | None = None
+    is_trial: bool | None = None
     is_deleted: bool | None = None
     national_cloud: str | None = None
     takes_approval_requests: bool | None = None

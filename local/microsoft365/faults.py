@@ -9,6 +9,23 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Tampering:
+    """One change behind everybody's back: of properties of the object `identity` of a noun, its removal, or a new object."""
+
+    noun: str
+    """user, group, domain, servicePrincipal, roleAssignment, roleEligibility, appRoleAssignment, oauth2PermissionGrant, or a
+    cmdlet noun."""
+    identity: str = ""
+    """An id or a name; for assignments and grants also the id or application id of their principal."""
+    change: Mapping[str, Any] | None = None
+    """Properties by Graph's (or Exchange's) names."""
+    add: Mapping[str, Any] | None = None
+    """Properties of a new object of Exchange, its Name among them; what is left out is as Exchange has it by default."""
+    remove: bool = False
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Which requests a fault meets; what is None matches all."""
 
@@ -32,6 +49,8 @@ class Fault:
 
     match: Match = Match()
     times: int = 1
+    skip: int = 0
+    """So many requests that match pass first."""
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
@@ -40,6 +59,8 @@ class Fault:
     """The connection is closed without an answer; the request itself is carried out where `after` is set."""
     after: bool = False
     """The fault comes after the request was carried out: its effect stays, its answer is lost."""
+    edit: Tampering | None = None
+    """Somebody changes the tenant right before the request is carried out, or right after it where `after` is set."""
     latency_ms: int = 0
     aadsts: int | None = None
     """The identity platform refuses with this number, in the form of the endpoint: body, redirect or page."""
@@ -62,11 +83,16 @@ class Faults:
         self.pending.clear()
 
     def take(self, method: str, path: str, cmdlet: str | None) -> Fault | None:
-        """The first fault that meets this request, used once."""
-        for position, fault in enumerate(self.pending):
-            if fault.match.meets(method, path, cmdlet):
-                self._use(position, fault)
-                return fault
+        """The first fault that meets this request and lets no more pass, used once; the others count it."""
+        met = [position for position, fault in enumerate(self.pending) if fault.match.meets(method, path, cmdlet)]
+        due = next((position for position in met if self.pending[position].skip == 0), None)
+        for position in met:
+            waiting = self.pending[position]
+            self.pending[position] = replace(waiting, skip=max(0, waiting.skip - 1))
+        if due is not None:
+            fault = self.pending[due]
+            self._use(due, fault)
+            return fault
         return None
 
     def _use(self, position: int, fault: Fault) -> None:

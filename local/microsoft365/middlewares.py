@@ -18,10 +18,11 @@ from aiohttp.typedefs import Handler, Middleware
 
 from local.microsoft365.activity.errors import default_document
 from local.microsoft365.catalogue import EXCHANGE, GRAPH
-from local.microsoft365.faults import Fault
+from local.microsoft365.faults import Fault, Tampering
 from local.microsoft365.graph import resource_units
 from local.microsoft365.recorder import RecordedRequest
 from local.microsoft365.simulation import APP_ID, OPERATION, REFUSAL, STALE_SECONDS, TENANT_ID, Simulation
+from local.microsoft365.tamper import tamper
 from local.microsoft365.throttling import Buckets
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
@@ -119,11 +120,21 @@ async def _faulty(simulation: Simulation, request: web.Request, handler: Handler
     if fault.stale is not None:
         request[STALE_SECONDS] = fault.stale
     replaces = fault.drop or fault.status is not None
-    if not replaces:
-        return await handler(request)
-    if fault.after:
-        await handler(request)
+    if fault.edit is not None and not fault.after:
+        _edit(simulation, fault.edit)
+    answer = await handler(request) if fault.after or not replaces else None
+    if fault.edit is not None and fault.after:
+        _edit(simulation, fault.edit)
+    if answer is not None and not replaces:
+        return answer
     return _drop(request) if fault.drop else _failure(simulation, request, fault)
+
+
+def _edit(simulation: Simulation, change: Tampering) -> None:
+    store = simulation.store
+    tenant = store.tenant(change.tenant) if change.tenant else store.default_tenant
+    tamper(tenant, change, simulation.clock.now())
+    store.changed(tenant)
 
 
 def _drop(request: web.Request) -> web.Response:

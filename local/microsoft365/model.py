@@ -301,6 +301,8 @@ class Tenant:
     """By role template id; a role that is not here has Microsoft's default policy."""
     licences: tuple[str, ...] = ("SPE_E3",)
     """Part numbers of the subscribed products."""
+    is_trial: bool = False
+    """Whether the subscriptions are trials, for which Exchange Online does less."""
     exchange: dict[str, Any] = field(default_factory=dict)
     """Exchange Online's own objects: JSON values, keys and shapes are the exchange package's."""
     journal: list[DirectoryChange] = field(default_factory=list)

@@ -79,6 +79,7 @@ class SavedTenant:
     is_deleted: bool = False
     national_cloud: str = ""
     sessions_revoked_at: dict[str, datetime] = field(default_factory=dict)
+    is_trial: bool = False
     unified_audit_log: bool = True
     activity_disabled_by: str = ""
     activity_subscriptions: dict[str, ActivitySubscription] = field(default_factory=dict)

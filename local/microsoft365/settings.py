@@ -28,6 +28,12 @@ class SimulationSettings:
     """Requests to Exchange's admin endpoint for one application in one tenant; 0: no throttling."""
     retry_after: int = 10
     """The `Retry-After` of a throttled answer."""
+    customization_delay: float = 0.0
+    """From Enable-OrganizationCustomization until what it allows is no longer refused; up to an hour is reported."""
+    connector_in_use_removable: bool = False
+    """A named uncertainty: whether an outbound connector that a rule routes to can be removed."""
+    dehydrated_refuses_mail_flow: bool = False
+    """A named uncertainty: whether a dehydrated organization refuses new transport rules and connectors as well."""
     reconsent_revokes: bool = False
     """A named uncertainty: whether a further admin consent takes away what is no longer registered."""
     user_consent: bool = True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 from local.microsoft365 import exchange
+from local.microsoft365.faults import Tampering
 from local.microsoft365.model import Tenant
 from local.microsoft365.state import camel_case
 
@@ -16,31 +17,25 @@ class TamperError(ValueError):
     """Raised when there is nothing of that name to change, or the change names a property that is not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tampering:
-    """One change: properties of the object `identity` of a noun, or its removal."""
-
-    noun: str
-    """user, group, domain, servicePrincipal, roleAssignment, roleEligibility, appRoleAssignment, oauth2PermissionGrant, or a
-    cmdlet noun."""
-    identity: str
-    """An id or a name; for assignments and grants also the id or application id of their principal."""
-    change: Mapping[str, Any] | None = None
-    """Properties by Graph's (or Exchange's) names."""
-    remove: bool = False
-    tenant: str | None = None
-
-
 def tamper(tenant: Tenant, change: Tampering, now: datetime) -> None:
     """Apply a change to a tenant. Raises TamperError."""
-    if change.remove == (change.change is not None):
-        raise TamperError("say either change or remove")
-    if change.noun == "user":
+    if [change.change is not None, change.add is not None, change.remove].count(True) != 1:
+        raise TamperError("say one of change, add and remove")
+    if change.add is not None:
+        _add_to_exchange(tenant, change.noun, change.add)
+    elif change.noun == "user":
         _tamper_user(tenant, change, now)
     elif change.noun in _COLLECTIONS:
         _tamper_object(tenant, change, now)
     else:
         _tamper_exchange(tenant, change)
+
+
+def _add_to_exchange(tenant: Tenant, noun: str, properties: Mapping[str, Any]) -> None:
+    try:
+        exchange.add(tenant, noun, properties)
+    except KeyError as error:
+        raise TamperError(f"no {noun} can be added: a cmdlet noun and a Name are needed") from error
 
 
 def _tamper_exchange(tenant: Tenant, change: Tampering) -> None:

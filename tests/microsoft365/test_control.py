@@ -290,6 +290,60 @@ async def test_tampering_with_exchange_goes_around_the_cmdlets(platform: Platfor
     assert [each for each in removed if each["Name"] == "A rule"] == []
 
 
+async def test_tampering_adds_what_somebody_had_made_before(platform: Platform) -> None:
+    """With the defaults of its noun; what has no Name, or is no cmdlet noun, is refused with words."""
+    await granted_exchange(platform)
+    partner = {"Name": "Partner", "SenderDomains": ["smtp:*;1"], "RestrictDomainsToIPAddresses": True}
+    for noun, properties in (
+        ("InboundConnector", partner),
+        ("TransportRule", {"Name": "Old", "DeleteMessage": True}),
+        ("JournalRule", {"Name": "All mail", "JournalEmailAddress": "journal@archive.example"}),
+    ):
+        await platform.control("POST", "tamper", json={"noun": noun, "add": properties})
+    wrong = [
+        await platform.client.post("/_control/tamper", json={"noun": noun, "add": {"Name": name} if name else {}})
+        for noun, name in (("JournalRule", ""), ("Nothing", "x"))
+    ]
+
+    connector = (await invoke(platform, "Get-InboundConnector")).json()["value"][0]
+    rule = (await invoke(platform, "Get-TransportRule", State="Enabled")).json()["value"][0]
+    journal = (await invoke(platform, "Get-JournalRule", Identity="All mail")).json()["value"][0]
+    assert (connector["Enabled"], connector["RequireTls"], connector["RestrictDomainsToIPAddresses"]) == (True, True, True)
+    assert (rule["Priority"], rule["Mode"], rule["DeleteMessage"]) == (0, "Enforce", True)
+    assert (journal["Scope"], journal["Enabled"]) == ("Global", True)
+    assert [each.status_code for each in wrong] == [400, 400]
+
+
+@pytest.mark.parametrize(("after", "seen"), [(False, [False, False, True, True]), (True, [False, False, False, True])])
+async def test_somebody_edits_at_a_given_call(platform: Platform, after: bool, seen: list[bool]) -> None:
+    """Right before the third read of the rules, or right after it: the other calls are not touched."""
+    await granted_exchange(platform)
+    await invoke(platform, "New-TransportRule", **RULE)
+    fault = {
+        "match": {"cmdlet": "Get-TransportRule"},
+        "skip": 2,
+        "after": after,
+        "edit": {"noun": "TransportRule", "identity": "A rule", "change": {"StopRuleProcessing": True}},
+    }
+    await platform.control("POST", "faults", json=fault)
+
+    await invoke(platform, "Get-InboundConnector")
+    answers = [await invoke(platform, "Get-TransportRule") for _ in range(4)]
+
+    assert [each.json()["value"][0]["StopRuleProcessing"] for each in answers] == seen
+
+
+async def test_two_faults_count_their_calls_apart(platform: Platform) -> None:
+    """One meets the first call, one the second: a call that one of them takes counts for the other."""
+    await granted_exchange(platform)
+    for skip, status in ((0, 503), (1, 500)):
+        await platform.control("POST", "faults", json={"match": {"cmdlet": "Get-RemoteDomain"}, "skip": skip, "status": status})
+
+    answers = [await invoke(platform, "Get-RemoteDomain") for _ in range(3)]
+
+    assert [each.status_code for each in answers] == [503, 500, 200]
+
+
 async def test_graph_is_throttled_by_its_units(platform: Platform) -> None:
     """Listing users costs 2 units: with 4 for ten seconds the third list is refused, and served after the wait."""
     await platform.grant("directory")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.microsoft365.catalogue import EXCHANGE, GRAPH
-from local.microsoft365.exchange.catalogue import HANDLERS
+from local.microsoft365.exchange.catalogue import licensed_cmdlets
 from tests.microsoft365.served import EXCHANGE_ADMINISTRATOR, Served, page_of, serve
 
 GLOBAL_READER = "f2ef992c-3afb-46b9-b7cf-a126ee74c451"
@@ -20,6 +20,12 @@ async def served() -> AsyncIterator[Served]:
     """A tenant with its people and forty more users."""
     async with serve(users=45) as running:
         yield running
+
+
+async def exported(served: Served) -> list[str]:
+    """Return the cmdlets that an Exchange administrator is offered."""
+    offered: str = (await module_file(served)).body["value"][0]["exportedCmdlets"]
+    return offered.split(",")
 
 
 async def module_file(served: Served, *, wids: tuple[str, ...] = (EXCHANGE_ADMINISTRATOR,), name: str = "*") -> Any:
@@ -108,16 +114,35 @@ async def test_another_tenants_token_is_refused(served: Served) -> None:
 
 
 async def test_the_cmdlets_offered_follow_the_role(served: Served) -> None:
-    """All for an Exchange administrator, reading ones for a Global Reader, whose writes are not recognised."""
+    """All that are licensed for an Exchange administrator, reading ones for a Global Reader, whose writes are not recognised."""
     administrator = await module_file(served)
     reader = await module_file(served, wids=(GLOBAL_READER,))
     written = await served.invoke("New-DistributionGroup", GROUP, wids=(GLOBAL_READER,))
 
-    assert administrator.body["value"][0]["exportedCmdlets"].split(",") == sorted(HANDLERS)
+    assert administrator.body["value"][0]["exportedCmdlets"].split(",") == sorted(licensed_cmdlets([]))
     assert all(name.startswith("Get-") for name in reader.body["value"][0]["exportedCmdlets"].split(","))
     assert written.status == 400
     assert "is not recognized" in written.body["error"]["innererror"]["internalexception"]["message"]
     assert (await module_file(served, name="Get-Mailbox")).status == 400
+
+
+async def test_defenders_cmdlets_need_its_licence(served: Served) -> None:
+    """Without one they are neither offered nor recognised."""
+    before = await exported(served)
+    refused = await served.invoke("Get-SafeLinksPolicy")
+    served.tenant.licences = ("SPE_E3", "ATP_ENTERPRISE")
+    after = await exported(served)
+    answered = await served.invoke("Get-SafeLinksPolicy")
+
+    assert set(after) - set(before) == {
+        "Get-AtpPolicyForO365",
+        "Get-SafeAttachmentPolicy",
+        "Get-SafeAttachmentRule",
+        "Get-SafeLinksPolicy",
+        "Get-SafeLinksRule",
+    }
+    assert "is not recognized" in refused.body["error"]["innererror"]["internalexception"]["message"]
+    assert [row["Name"] for row in answered.body["value"]] == ["Built-In Protection Policy"]
 
 
 @pytest.mark.parametrize(

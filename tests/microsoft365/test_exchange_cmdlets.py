@@ -35,7 +35,7 @@ def test_accepted_domains_are_the_verified_ones(exchange: Exchange) -> None:
 
 def test_an_unknown_cmdlet_is_not_recognised(exchange: Exchange) -> None:
     """A cmdlet that isn't offered is told apart from a parameter that isn't there."""
-    refusal = exchange.refusal("Get-SafeLinksPolicy")
+    refusal = exchange.refusal("Get-CASMailbox")
 
     assert "is not recognized" in refusal.message
 

@@ -10,13 +10,32 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from local.microsoft365.exchange import connectors, groups, organization, policies, rules
+from local.microsoft365.exchange import connectors, domains, groups, organization, policies, recipients, rules
 from local.microsoft365.exchange.objects import Call, get_objects
 
-
-def _reader(noun: str) -> Callable[[Call], list[dict[str, Any]]]:
-    return partial(get_objects, noun=noun)
-
+_PLAIN_NOUNS = (
+    "AcceptedDomain",
+    "AntiPhishPolicy",
+    "AntiPhishRule",
+    "ArcConfig",
+    "ATPProtectionPolicyRule",
+    "DkimSigningConfig",
+    "EOPProtectionPolicyRule",
+    "HostedConnectionFilterPolicy",
+    "HostedContentFilterPolicy",
+    "HostedContentFilterRule",
+    "HostedOutboundSpamFilterPolicy",
+    "IntraOrganizationConnector",
+    "JournalRule",
+    "MalwareFilterPolicy",
+    "OnPremisesOrganization",
+    "OrganizationConfig",
+    "RemoteDomain",
+    "TransportConfig",
+)
+"""Nouns whose Get- cmdlet shows the objects as they are kept."""
+_DEFENDER_NOUNS = ("AtpPolicyForO365", "SafeAttachmentPolicy", "SafeAttachmentRule", "SafeLinksPolicy", "SafeLinksRule")
+"""The same, in tenants with Microsoft Defender for Office 365 only."""
 
 HANDLERS: Mapping[str, Callable[[Call], list[dict[str, Any]]]] = {
     "Get-InboundConnector": connectors.get_inbound,
@@ -41,27 +60,31 @@ HANDLERS: Mapping[str, Callable[[Call], list[dict[str, Any]]]] = {
     "Add-DistributionGroupMember": groups.add_member,
     "Remove-DistributionGroupMember": groups.remove_member,
     "Update-DistributionGroupMember": groups.update_members,
-    "Get-AcceptedDomain": organization.get_accepted_domains,
-    "Get-OrganizationConfig": _reader("OrganizationConfig"),
-    "Get-TransportConfig": _reader("TransportConfig"),
-    "Get-RemoteDomain": _reader("RemoteDomain"),
-    "Get-AntiPhishPolicy": _reader("AntiPhishPolicy"),
-    "Get-HostedContentFilterPolicy": _reader("HostedContentFilterPolicy"),
+    "Get-Mailbox": recipients.get_mailboxes,
+    "Get-Recipient": recipients.get_recipients,
+    "Set-AcceptedDomain": domains.set_accepted_domain,
+    "Set-OrganizationConfig": organization.set_configuration,
+    "Enable-OrganizationCustomization": organization.enable_customization,
+    "Get-AdminAuditLogConfig": organization.get_audit_log,
+    "Set-AdminAuditLogConfig": organization.set_audit_log,
     "Set-HostedContentFilterPolicy": policies.set_content_filter,
-    "Get-HostedContentFilterRule": organization.get_content_filter_rules,
-    "Get-HostedConnectionFilterPolicy": _reader("HostedConnectionFilterPolicy"),
     "Set-HostedConnectionFilterPolicy": policies.set_connection_filter,
-    "Get-ArcConfig": _reader("ArcConfig"),
     "Set-ArcConfig": policies.set_arc,
     "Get-TenantAllowBlockListSpoofItems": policies.get_spoof_entries,
     "New-TenantAllowBlockListSpoofItems": policies.new_spoof_entry,
     "Remove-TenantAllowBlockListSpoofItems": policies.remove_spoof_entries,
+    **{f"Get-{noun}": partial(get_objects, noun=noun) for noun in (*_PLAIN_NOUNS, *_DEFENDER_NOUNS)},
 }
 
+_PROTECTION_WORDS = ("Hosted", "Spoof", "Arc", "AntiPhish", "ProtectionPolicyRule", "Malware", "Dkim", "Safe", "Atp")
+_DEFENDER = frozenset(f"Get-{noun}" for noun in _DEFENDER_NOUNS)
 _ALL = frozenset(HANDLERS)
 _READ = frozenset(name for name in HANDLERS if name.startswith("Get-"))
-_RECIPIENTS = frozenset(name for name in HANDLERS if "DistributionGroup" in name)
-_PROTECTION = frozenset(name for name in HANDLERS if "Hosted" in name or "Spoof" in name or "Arc" in name)
+_RECIPIENTS = frozenset(name for name in HANDLERS if "DistributionGroup" in name or name.endswith(("-Mailbox", "-Recipient")))
+_PROTECTION = frozenset(name for name in HANDLERS if any(word in name for word in _PROTECTION_WORDS))
+
+DEFENDER_PLANS = frozenset({"ATP_ENTERPRISE", "THREAT_INTELLIGENCE"})
+"""Service plans of Microsoft Defender for Office 365, plan 1 and plan 2 (entra-docs licensing-service-plan-reference)."""
 
 # Role template ids: github:MicrosoftDocs/entra-docs permissions-reference.md; the roles that app-only access supports:
 # office-docs-powershell app-only-auth-powershell-v2.md. What each role group of Exchange holds is cut to the cmdlets here.
@@ -73,6 +96,14 @@ ROLE_CMDLETS: Mapping[str, frozenset[str]] = {
     "194ae4cb-b126-40b2-bd5b-6091b380977d": _PROTECTION,  # Security Administrator
     "31392ffb-586c-42d1-9346-e59415a2cc4e": _RECIPIENTS | {"Get-AcceptedDomain"},  # Exchange Recipient Administrator
 }
+
+
+def licensed_cmdlets(plans: Iterable[str]) -> frozenset[str]:
+    """Return the cmdlets that a tenant with these service plans has: Defender's only with one of its plans.
+
+    Source: github:cisagov/ScubaGear, its export of Defender's settings, which finds out about the licence in this way.
+    """
+    return _ALL if DEFENDER_PLANS & set(plans) else _ALL - _DEFENDER
 
 
 def offered_cmdlets(role_ids: Iterable[str], role_groups: Iterable[Iterable[str]] = ()) -> frozenset[str]:

@@ -1,7 +1,9 @@
 """Inbound and outbound connectors.
 
 Rules and defaults: the pages of New-InboundConnector and New-OutboundConnector (github:MicrosoftDocs/office-docs-powershell);
-the properties of an answer: recorded connectors in github:rknightion/graph2otel (2026-07-24).
+the properties of an answer: recorded connectors in github:rknightion/graph2otel (2026-07-24). Where inbound connectors are
+restricted: the page of New-InboundConnector (developer subscriptions), and for service offerings that create them disabled
+https://learn.microsoft.com/exchange/mail-flow-best-practices/use-connectors-to-configure-mail-flow/inbound-connector-faq
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from local.microsoft365.exchange.errors import IN_USE, VALIDATION, ExecutionError, invalid
+from local.microsoft365.exchange.errors import IN_USE, RESTRICTED, VALIDATION, ExecutionError, invalid
 from local.microsoft365.exchange.objects import Call, check_name, create, get_objects, merged, require, update
 from local.microsoft365.exchange.values import is_domain
 
 INBOUND = "InboundConnector"
 OUTBOUND = "OutboundConnector"
 MAXIMUM_PREFIX_SIZE = 24
+DEVELOPER_SUBSCRIPTION = "DEVELOPERPACK_E5"
 
 INBOUND_DEFAULTS: Mapping[str, Any] = {
     "Enabled": True,
@@ -65,6 +68,15 @@ OUTBOUND_DEFAULTS: Mapping[str, Any] = {
     "LastValidationTimestamp": None,
     "AdminDisplayName": "",
 }
+
+
+_CREATED_DISABLED = "Inbound connector for this service offering is created in a disabled state. Contact Support to enable it."
+_NOT_ENABLED = "For this service offering, you can't enable an inbound connector. Contact Support to enable it."
+
+
+def _is_kept_disabled(call: Call, connector: Mapping[str, Any]) -> bool:
+    """Tell whether the connector would be enabled where only Microsoft's support enables one."""
+    return call.organization.is_trial and connector["ConnectorType"] == "OnPremises" and bool(connector["Enabled"])
 
 
 def _address_space(text: str) -> str:
@@ -126,20 +138,36 @@ def get_inbound(call: Call) -> list[dict[str, Any]]:
 
 
 def new_inbound(call: Call) -> list[dict[str, Any]]:
-    """New-InboundConnector; raises ExecutionError for a name in use or values that don't go together."""
+    """New-InboundConnector: in a trial one of the type OnPremises is created disabled, with a warning.
+
+    Raises ExecutionError for a name in use, values that don't go together, and in developer subscriptions always.
+    """
     name = call.parameters["Name"]
+    if DEVELOPER_SUBSCRIPTION in call.organization.licences:
+        message = "Creation of inbound connectors is restricted in Microsoft 365 E5 developer subscriptions."
+        raise ExecutionError(message, kind=RESTRICTED)
     check_name(call, INBOUND, name)
     properties = _inbound({**INBOUND_DEFAULTS, **merged(INBOUND_DEFAULTS, call.parameters)})
+    if _is_kept_disabled(call, properties):
+        properties["Enabled"] = False
+        call.warnings.append(_CREATED_DISABLED)
     connector = create(call, INBOUND, name, properties)
     call.organization.objects(INBOUND).append(connector)
     return [connector]
 
 
 def set_inbound(call: Call) -> list[dict[str, Any]]:
-    """Set-InboundConnector; raises ExecutionError for an unknown connector or values that don't go together."""
+    """Set-InboundConnector: in a trial it enables none of the type OnPremises, and warns.
+
+    Raises ExecutionError for an unknown connector or values that don't go together.
+    """
     connector = require(call, INBOUND)
     check_name(call, INBOUND, call.parameters.get("Name") or connector["Name"], other_than=connector)
-    update(call, connector, _inbound({**connector, **merged(connector, call.parameters)}))
+    changed = _inbound({**connector, **merged(connector, call.parameters)})
+    if _is_kept_disabled(call, changed) and not connector["Enabled"]:
+        changed["Enabled"] = False
+        call.warnings.append(_NOT_ENABLED)
+    update(call, connector, changed)
     return []
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from local.microsoft365.exchange.connectors import INBOUND, INBOUND_DEFAULTS, OUTBOUND, OUTBOUND_DEFAULTS
 from local.microsoft365.exchange.groups import GROUP
 from local.microsoft365.exchange.objects import names
+from local.microsoft365.exchange.organization import seeded
+from local.microsoft365.exchange.rules import RULE, empty_rule
 from local.microsoft365.exchange.tenants import ROLE_GROUPS, TenantOrganization, exchange_objects, role_groups
 from local.microsoft365.model import Tenant
 
@@ -18,7 +21,7 @@ def _organization(tenant: Tenant) -> TenantOrganization:
     return TenantOrganization(tenant, tenant.created_at)
 
 
-MADE_LATER = ("InboundConnector", "OutboundConnector", "TransportRule")
+MADE_LATER = (INBOUND, OUTBOUND, RULE)
 """Nouns of which a new tenant has no object: they are shown as empty lists, not left out."""
 
 
@@ -42,6 +45,35 @@ def put_role_group(tenant: Tenant, name: str, cmdlets: Iterable[str], members: I
         groups[name] = {"Cmdlets": listed, "Members": list(members)}
 
 
+def _objects(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
+    """Return the live objects by noun, of those that nobody has made one of yet as well."""
+    for noun in MADE_LATER:
+        tenant.exchange.setdefault(noun, [])
+    return exchange_objects(tenant)
+
+
+def add(tenant: Tenant, noun: str, properties: Mapping[str, Any]) -> str:
+    """Put an object into the tenant as if somebody had made it before, and return its identity; no cmdlet's rule is applied.
+
+    What is not given is as Exchange has it by default. Raises KeyError for an unknown noun or properties without a Name.
+    """
+    items = _objects(tenant)[noun]
+    defaults = _DEFAULTS.get(noun, dict)()
+    item = seeded(tenant.id, noun, {**defaults, **properties})
+    if noun == RULE:
+        item |= {"Priority": len(items), "ImmutableId": item["Guid"], "WhenChanged": item["WhenChangedUTC"]} | dict(properties)
+    items.append(item)
+    return str(item["Identity"])
+
+
+_DEFAULTS: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    INBOUND: lambda: INBOUND_DEFAULTS,
+    OUTBOUND: lambda: OUTBOUND_DEFAULTS,
+    RULE: lambda: {**empty_rule(), "State": "Enabled"},
+}
+"""Properties that an object has without having been given them, where `seed_defaults.json` doesn't hold them."""
+
+
 def tamper(tenant: Tenant, noun: str, identity: str, change: Mapping[str, Any] | None) -> None:
     """Change properties of an object, or remove it when `change` is None; no rule of any cmdlet is applied.
 
@@ -50,7 +82,7 @@ def tamper(tenant: Tenant, noun: str, identity: str, change: Mapping[str, Any] |
     if noun == GROUP:
         _tamper_group(tenant, identity, change)
         return
-    items = exchange_objects(tenant)[noun]
+    items = _objects(tenant)[noun]
     target = next((item for item in items if names(item, identity)), None)
     if target is None:
         raise KeyError(identity)

@@ -31,6 +31,7 @@ ALREADY_MEMBER = "Microsoft.Exchange.Management.Tasks.MemberAlreadyExistsExcepti
 NOT_A_MEMBER = "Microsoft.Exchange.Management.Tasks.MemberNotFoundException"
 INVALID = "System.ArgumentException"
 VALIDATION = "Microsoft.Exchange.Data.DataValidationException"
+RESTRICTED = "Microsoft.Exchange.Management.Tasks.ConnectorCreationRestrictedException"
 IN_USE = "Microsoft.Exchange.Management.Tasks.ConnectorInUseException"
 
 

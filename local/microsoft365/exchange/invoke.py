@@ -11,6 +11,7 @@ from local.microsoft365.exchange.catalogue import HANDLERS
 from local.microsoft365.exchange.definitions import documented_cmdlets
 from local.microsoft365.exchange.errors import UNKNOWN_COMMAND, InvocationError
 from local.microsoft365.exchange.objects import Call, Organization
+from local.microsoft365.exchange.organization import check_customized
 from local.microsoft365.exchange.wire import CmdletInput
 
 DEFAULT_RESULT_SIZE = 1000
@@ -33,6 +34,7 @@ def prepare(
     *,
     now: datetime,
     uncertain: Container[str] = (),
+    customization_delay: float = 0.0,
 ) -> Call:
     """Return the bound call; raises InvocationError for a cmdlet that is not offered or parameters that don't fit."""
     cmdlet = documented_cmdlets().get(call.name.lower())
@@ -43,14 +45,16 @@ def prepare(
             "try again."
         )
         raise InvocationError(message, kind=UNKNOWN_COMMAND)
-    return Call(organization, bind(cmdlet, call.parameters), now, uncertain)
+    return Call(organization, bind(cmdlet, call.parameters), now, uncertain, customization_delay)
 
 
 def execute(name: str, call: Call) -> list[Mapping[str, Any]]:
     """Return the rows of a bound call; with WhatIf nothing is done. Raises CommandError when it is refused."""
     if call.parameters.get("WhatIf"):
         return []
-    rows = HANDLERS[canonical_name(name)](call)
+    cmdlet = canonical_name(name)
+    check_customized(cmdlet, call)
+    rows = HANDLERS[cmdlet](call)
     limit = call.parameters["ResultSize"] if call.given("ResultSize") else DEFAULT_RESULT_SIZE
     if limit is not None and len(rows) > limit:
         call.warnings.append(_MORE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -44,6 +44,11 @@ class Recipient:
     name: str
     address: str
     type_details: str
+    alias: str = ""
+    addresses: tuple[str, ...] = ()
+    """`SMTP:` marks the primary address, `smtp:` each other one."""
+    user_principal_name: str = ""
+    """Empty for a group."""
 
 
 class Organization(Protocol):
@@ -61,6 +66,25 @@ class Organization(Protocol):
     def display_name(self) -> str:
         """The organization's name."""
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether the organization's subscriptions are trials."""
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Part numbers of the subscribed products."""
+
+    @property
+    def customization(self) -> dict[str, Any]:
+        """What is remembered of Enable-OrganizationCustomization, live: `SpreadAt`, from when on it has its effect."""
+
+    @property
+    def unified_audit_log(self) -> bool:
+        """Whether the unified audit log takes events in."""
+
+    def set_unified_audit_log(self, enabled: bool) -> None:
+        """Switch the unified audit log."""
+
     def objects(self, noun: str) -> list[dict[str, Any]]:
         """Return the objects of a cmdlet noun: the live list, whose changes are kept, but views of distribution groups."""
 
@@ -72,6 +96,9 @@ class Organization(Protocol):
 
     def recipient(self, identity: str) -> Recipient | None:
         """Return the mailbox or group that an id, a user principal name or an address names."""
+
+    def recipients(self) -> Iterator[Recipient]:
+        """Return every mailbox, guest and mail-enabled group."""
 
     def members(self, group_id: str) -> list[str]:
         """Return the ids of a group's members, in the order of joining."""
@@ -87,13 +114,15 @@ class Organization(Protocol):
 class Call:
     """One cmdlet with its bound parameters.
 
-    `uncertain` names the switches of behaviour that Microsoft doesn't document; `warnings` goes into the answer.
+    `uncertain` names the switches of behaviour that Microsoft doesn't document; `customization_delay` is in seconds;
+    `warnings` goes into the answer.
     """
 
     organization: Organization
     parameters: Mapping[str, Any]
     now: datetime
     uncertain: Container[str] = ()
+    customization_delay: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
     def given(self, name: str) -> bool:
@@ -131,8 +160,13 @@ def require(call: Call, noun: str) -> dict[str, Any]:
 
 
 def get_objects(call: Call, noun: str) -> list[dict[str, Any]]:
-    """Return the object that Identity names, or all; raises ExecutionError (404) for an unknown identity."""
-    return [require(call, noun)] if call.identity else list(call.organization.objects(noun))
+    """Return the object that Identity names, or all; raises ExecutionError (404) for an unknown identity.
+
+    State, which the cmdlets of rules have, filters.
+    """
+    found = [require(call, noun)] if call.identity else list(call.organization.objects(noun))
+    state = call.parameters.get("State")
+    return [item for item in found if state is None or item["State"] == state]
 
 
 def check_name(call: Call, noun: str, name: str, *, other_than: Mapping[str, Any] | None = None) -> None:

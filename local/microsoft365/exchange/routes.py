@@ -20,7 +20,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from local.microsoft365.catalogue import EXCHANGE
-from local.microsoft365.exchange.catalogue import offered_cmdlets
+from local.microsoft365.exchange.catalogue import licensed_cmdlets, offered_cmdlets
 from local.microsoft365.exchange.errors import CommandError
 from local.microsoft365.exchange.invoke import canonical_name, execute, prepare
 from local.microsoft365.exchange.tenants import TenantOrganization, cmdlets_of_groups
@@ -33,12 +33,13 @@ from local.microsoft365.exchange.wire import (
     read_input,
     read_page_token,
 )
+from local.microsoft365.licences import plans_of
 from local.microsoft365.model import Tenant
 from local.microsoft365.simulation import APP_ID, OPERATION, TENANT_ID, Simulation, simulation_of
 from local.microsoft365.tokens import AccessToken, BearerError, verify_bearer
 
 APPLICATION_PERMISSION = "Exchange.ManageAsApp"
-UNCERTAIN = ("connector_in_use_removable",)
+UNCERTAIN = ("connector_in_use_removable", "dehydrated_refuses_mail_flow")
 """Settings that switch what Microsoft doesn't document; each is off where the simulation's settings don't have it."""
 _CONTENT_TYPE = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 _RATE_LIMIT = 30_000
@@ -97,8 +98,9 @@ def _forbidden(request: web.Request) -> web.Response:
 
 
 def _offered(tenant: Tenant, token: AccessToken) -> frozenset[str]:
-    """Return the cmdlets that the caller may run."""
-    return offered_cmdlets(token.wids, cmdlets_of_groups(tenant, token.object_id))
+    """Return the cmdlets that the caller may run: those of its roles that the tenant's licences hold."""
+    offered = offered_cmdlets(token.wids, cmdlets_of_groups(tenant, token.object_id))
+    return offered & licensed_cmdlets(plan["name"] for plan in plans_of(tenant))
 
 
 def _authorize(request: web.Request) -> AccessToken | web.Response:
@@ -127,7 +129,14 @@ def _invoke(request: web.Request, simulation: Simulation, call: CmdletInput, tok
     reads = call.name.lower().startswith("get-")
     tenant = simulation.tenant_for(request, token.tenant_id) if reads else simulation.store.tenant(token.tenant_id)
     uncertain = {name for name in UNCERTAIN if getattr(simulation.settings, name, False)}
-    bound = prepare(call, TenantOrganization(tenant, now), _offered(tenant, token), now=now, uncertain=uncertain)
+    bound = prepare(
+        call,
+        TenantOrganization(tenant, now),
+        _offered(tenant, token),
+        now=now,
+        uncertain=uncertain,
+        customization_delay=simulation.settings.customization_delay,
+    )
     skip = request.query.get("$skiptoken")
     offset = read_page_token(skip, call, now) if skip else 0
     rows = execute(call.name, bound)

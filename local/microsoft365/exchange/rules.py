@@ -109,7 +109,7 @@ def _parameters() -> Mapping[str, Parameter]:
 
 
 @cache
-def _empty_rule() -> Mapping[str, Any]:
+def empty_rule() -> Mapping[str, Any]:
     """Return the properties of a rule without conditions and actions; an unset one is null, an unset flag false."""
     unset = {
         name: False if parameter.type == "Boolean" else None
@@ -127,7 +127,7 @@ def _task_names(rule: Mapping[str, Any], names: list[str], suffix: str) -> list[
 @cache
 def _kinds() -> tuple[list[str], list[str], list[str]]:
     """Return the names of the parameters that are a condition, an exception, an action."""
-    own = [name for name in _empty_rule() if name not in {*_GENERAL, *_COMPANIONS, *_OPTIONAL_COMPANIONS}]
+    own = [name for name in empty_rule() if name not in {*_GENERAL, *_COMPANIONS, *_OPTIONAL_COMPANIONS}]
     exceptions = [name for name in own if name.startswith("ExceptIf")]
     actions = [name for name in own if name in _ACTIONS]
     conditions = [name for name in own if name not in {*exceptions, *actions}]
@@ -224,9 +224,7 @@ def _place(call: Call, rule: dict[str, Any], priority: int | None) -> None:
 def get_rules(call: Call) -> list[dict[str, Any]]:
     """Get-TransportRule, in the order of priority; State filters."""
     _ordered(call)
-    found = get_objects(call, RULE)
-    state = call.parameters.get("State")
-    return [rule for rule in found if state in (None, rule["State"])]
+    return get_objects(call, RULE)
 
 
 def new_rule(call: Call) -> list[dict[str, Any]]:
@@ -236,8 +234,8 @@ def new_rule(call: Call) -> list[dict[str, Any]]:
     """
     name = call.parameters["Name"]
     check_name(call, RULE, name)
-    given = {key: value for key, value in merged(_empty_rule(), call.parameters).items() if key not in _NOT_STORED}
-    properties = {**_empty_rule(), **_resolved(call, given)}
+    given = {key: value for key, value in merged(empty_rule(), call.parameters).items() if key not in _NOT_STORED}
+    properties = {**empty_rule(), **_resolved(call, given)}
     _check_rule(properties)
     rule = create(call, RULE, name, properties)
     server_added = {

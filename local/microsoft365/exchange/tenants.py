@@ -6,14 +6,16 @@ directory, so that Graph shows it too; what only Exchange knows of it stands in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from local.microsoft365.exchange.domains import DOMAIN_NOUNS, follow_domains
 from local.microsoft365.exchange.groups import GROUP, GROUP_DEFAULTS, GROUP_KINDS
 from local.microsoft365.exchange.objects import AcceptedDomain, Recipient, timestamp
-from local.microsoft365.exchange.organization import seed_objects
+from local.microsoft365.exchange.organization import seed_objects, seeded, seeded_nouns
 from local.microsoft365.model import Group, Tenant
 from local.microsoft365.population import User
 
@@ -39,13 +41,25 @@ _DIRECTORY_PROPERTIES = frozenset(
 
 ROLE_GROUPS = "RoleGroups"
 """Stands in `Tenant.exchange` beside the nouns: custom role groups by name, each with `Cmdlets` and `Members`."""
+_CUSTOMIZATION = "Customization"
+_BESIDE = frozenset({ROLE_GROUPS, _CUSTOMIZATION})
 
 
 def exchange_objects(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
     """Return Exchange's own objects of the tenant by noun, made on first use; the lists are live."""
-    if not tenant.exchange.keys() - {ROLE_GROUPS}:
-        tenant.exchange.update(seed_objects(tenant.id, tenant.display_name, tenant.initial_domain))
-    return {noun: items for noun, items in tenant.exchange.items() if noun != ROLE_GROUPS}
+    if not seeded_nouns() <= tenant.exchange.keys():
+        for noun, items in seed_objects(tenant.id, tenant.display_name, tenant.initial_domain).items():
+            tenant.exchange.setdefault(noun, items)
+    for noun in DOMAIN_NOUNS:
+        items = tenant.exchange.setdefault(noun, [])
+        follow_domains(noun, items, accepted_domains(tenant), partial(seeded, tenant.id, noun))
+    return {noun: items for noun, items in tenant.exchange.items() if noun not in _BESIDE}
+
+
+def accepted_domains(tenant: Tenant) -> list[AcceptedDomain]:
+    """Return the verified domains."""
+    verified = (domain for domain in tenant.domains.values() if domain.is_verified)
+    return [AcceptedDomain(domain.name, domain.is_default, domain.is_initial) for domain in verified]
 
 
 def role_groups(tenant: Tenant) -> dict[str, dict[str, list[str]]]:
@@ -103,7 +117,14 @@ def _user_recipient(user: User) -> Recipient | None:
     details = user.mailbox or ("GuestMailUser" if user.user_type == "Guest" else None)
     if details is None:
         return None
-    return Recipient(user.id, user.display_name, user.mail or user.user_principal_name, details)
+    address = user.mail or user.user_principal_name
+    addresses = user.proxy_addresses or (f"SMTP:{address}",)
+    return Recipient(user.id, user.display_name, address, details, user.mail_nickname, addresses, user.user_principal_name)
+
+
+def _group_recipient(group: Group) -> Recipient:
+    details = _type_details(group)
+    return Recipient(group.id, group.display_name, group.mail or "", details, group.mail_nickname, group.proxy_addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +157,38 @@ class TenantOrganization:
         items: list[dict[str, Any]] = self.tenant.exchange.setdefault(noun, [])
         return items
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether the organization's subscriptions are trials."""
+        return self.tenant.is_trial
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Part numbers of the subscribed products."""
+        return self.tenant.licences
+
+    @property
+    def customization(self) -> dict[str, Any]:
+        """What is remembered of Enable-OrganizationCustomization."""
+        remembered: dict[str, Any] = self.tenant.exchange.setdefault(_CUSTOMIZATION, {})
+        return remembered
+
+    @property
+    def unified_audit_log(self) -> bool:
+        """Whether the unified audit log takes events in."""
+        return self.tenant.unified_audit_log
+
+    def set_unified_audit_log(self, enabled: bool) -> None:
+        """Switch the unified audit log."""
+        self.tenant.unified_audit_log = enabled
+
     def new_id(self, noun: str, *names: str) -> str:
         """Return a GUID for a new object of Exchange."""
         return self.tenant.new_id(noun, *names)
 
     def accepted_domains(self) -> list[AcceptedDomain]:
         """Return the verified domains."""
-        verified = (domain for domain in self.tenant.domains.values() if domain.is_verified)
-        return [AcceptedDomain(domain.name, domain.is_default, domain.is_initial) for domain in verified]
+        return accepted_domains(self.tenant)
 
     def recipient(self, identity: str) -> Recipient | None:
         """Return the mailbox, guest or mail-enabled group of this id, address or name."""
@@ -155,9 +200,14 @@ class TenantOrganization:
             addresses = {address.partition(":")[2].lower() for address in group.proxy_addresses}
             called = {group.id.lower(), group.display_name.lower(), str(group.exchange.get("Name", "")).lower()}
             if group.mail_enabled and wanted in {*addresses, *called, (group.mail or "").lower(), group.mail_nickname}:
-                return Recipient(group.id, group.display_name, group.mail or "", _type_details(group))
+                return _group_recipient(group)
         user = self.tenant.users.find(identity)
         return _user_recipient(user) if user is not None else None
+
+    def recipients(self) -> Iterator[Recipient]:
+        """Return every mailbox and guest, then the mail-enabled groups."""
+        yield from (each for each in map(_user_recipient, self.tenant.users) if each is not None)
+        yield from (_group_recipient(group) for group in self.tenant.groups.values() if group.mail_enabled)
 
     def members(self, group_id: str) -> list[str]:
         """Return the ids of a group's members, in the order of joining."""

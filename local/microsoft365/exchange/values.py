@@ -33,6 +33,7 @@ _MESSAGE_TYPES = (
 )
 
 ENUMERATIONS: Mapping[str, tuple[str, ...]] = {
+    "AcceptedDomainType": ("Authoritative", "InternalRelay"),
     "AddedRecipientType": ("To", "Cc", "Bcc", "Redirect"),
     "DisclaimerFallbackAction": ("Wrap", "Ignore", "Reject"),
     "DisclaimerLocation": ("Append", "Prepend"),
