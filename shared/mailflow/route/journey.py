@@ -1,0 +1,260 @@
+"""The way of one message: into a tenant, through its rules, to the scanner and back, until every copy has ended."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shared.mailflow.route import arrival
+from shared.mailflow.route.model import (
+    AUTHENTICATED_AS,
+    RANK,
+    Copy,
+    End,
+    Message,
+    Oracle,
+    OutboundConnector,
+    Recipient,
+    Scanner,
+    Sight,
+    Tenant,
+    World,
+    domain_of,
+    is_below,
+)
+from shared.mailflow.route.rules import Passed, apply_rules
+
+MAXIMUM_HOPS = 10
+"""How often a message may enter tenants before it is refused as a loop."""
+LOOPED = "5.4.14"
+_SERVICE_ADDRESS, _SERVICE_CERTIFICATE = "40.107.0.1", "mail.protection.outlook.com"
+"""From where the service itself delivers to another tenant's MX (its published ranges); no connector of anybody names it."""
+_MAILBOXES = ("mailbox", "shared", "public_folder")
+_REPLIES = ("auto_reply", "bounce")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the way ended for one recipient. ``level`` is what a rule of the last pass set as spam confidence level."""
+
+    end: End
+    scans: int
+    status: str = ""
+    level: int | None = None
+
+
+@dataclass(slots=True)
+class Journey:
+    """What became of a message."""
+
+    ends: dict[str, Ending] = field(default_factory=dict)
+    rules: Counter[str] = field(default_factory=Counter)
+
+    def add(self, address: str, ending: Ending) -> None:
+        """Note an end; where a second copy reaches the same address, the worse one, then the one more scanned, is told."""
+        known = self.ends.get(address)
+        if known is None or (RANK[known.end], known.scans, known.status) < (RANK[ending.end], ending.scans, ending.status):
+            self.ends[address] = ending
+
+
+def travel(world: World, message: Message, start: Copy, oracle: Oracle) -> Journey:
+    """Follow a message until every copy has ended."""
+    way = _Way(world, message, oracle)
+    way.waiting.append(start)
+    while way.waiting:
+        copy = way.waiting.pop(0)
+        if copy.hops >= MAXIMUM_HOPS:
+            way.end(copy, End.REJECTED, LOOPED)
+        elif copy.tenant:
+            way.inside(world.tenants[copy.tenant], copy._replace(hops=copy.hops + 1), is_own=True)
+        else:
+            way.arrive(copy._replace(hops=copy.hops + 1))
+    return way.journey
+
+
+class _Way:
+    """A message on its way; ``waiting`` are the copies that are between two tenants, or about to start."""
+
+    def __init__(self, world: World, message: Message, oracle: Oracle) -> None:
+        self.world, self.message, self.oracle = world, message, oracle
+        self.journey = Journey()
+        self.waiting: list[Copy] = []
+
+    def end(self, copy: Copy, end: End, status: str = "", recipients: Iterable[str] | None = None) -> None:
+        """Note that a copy ended for its recipients."""
+        for address in copy.recipients if recipients is None else recipients:
+            self.journey.add(address, Ending(end, copy.scans, status, copy.scl))
+
+    def arrive(self, copy: Copy) -> None:
+        """Take a message from outside: whose it is decides the service over all tenants, then each tenant whether it enters."""
+        owner = arrival.attributed(self.world, copy, self.oracle)
+        groups: dict[str, list[str]] = {}
+        for address in copy.recipients:
+            target = self.world.owner(address)
+            if owner is not None:
+                if (copy.mx or target or owner.id) == owner.id:
+                    groups.setdefault(owner.id, []).append(address)
+                else:
+                    self.end(copy, End.REJECTED, arrival.WRONG_TENANT, [address])
+            elif target:
+                groups.setdefault(target, []).append(address)
+            else:
+                self.end(copy, End.REJECTED, arrival.NO_RELAY, [address])
+        for name, addresses in groups.items():
+            tenant = self.world.tenants[name]
+            part = copy._replace(recipients=tuple(addresses))
+            status = "" if owner is not None else arrival.refusal(tenant, part, self.message)
+            if status:
+                self.end(part, End.REJECTED, status)
+            else:
+                self.inside(tenant, arrival.stamped(part, tenant, owns=owner is not None), is_own=owner is not None)
+
+    def inside(self, tenant: Tenant, copy: Copy, *, is_own: bool) -> None:
+        """Take a copy through a tenant: find the recipients, apply the rules, deliver. ``is_own``: the tenant's own mail."""
+        if copy.tenant:
+            copy = copy._replace(headers={**copy.headers, AUTHENTICATED_AS: "Internal"}, authenticated=True)
+        known = self._known(tenant, copy)
+        copy = copy._replace(recipients=_resolved(tenant, known))
+        if self.message.verdict == "malware":
+            self.end(copy, End.QUARANTINED)
+            return
+        if not copy.recipients:
+            return
+        sight = Sight(self.message, copy, tenant, self.oracle)
+        passed = apply_rules(sight, lambda addresses: _resolved(tenant, addresses), self.journey.rules)
+        for each in passed:
+            self._go_on(tenant, each, is_own=is_own)
+
+    def _known(self, tenant: Tenant, copy: Copy) -> list[str]:
+        """Return the recipients but those whom an authoritative domain does not know; these are refused."""
+        known = []
+        for address in copy.recipients:
+            is_authoritative = tenant.domains.get(domain_of(address)) is False
+            if address in tenant.directory or not is_authoritative:
+                known.append(address)
+            else:
+                self.end(copy, End.REJECTED, arrival.UNKNOWN_INSIDE if copy.tenant else arrival.UNKNOWN_OUTSIDE, [address])
+        return known
+
+    def _go_on(self, tenant: Tenant, passed: Passed, *, is_own: bool) -> None:
+        if passed.end is not None:
+            self.end(passed.copy, passed.end, passed.status)
+        elif passed.route:
+            self._through(tenant, tenant.outbound[passed.route.casefold()], passed.copy)
+        else:
+            for address in passed.copy.recipients:
+                single = passed.copy._replace(recipients=(address,))
+                if domain_of(address) in tenant.domains:
+                    self._deliver(tenant, single, is_own=is_own)
+                else:
+                    self._leave(tenant, single)
+
+    def _deliver(self, tenant: Tenant, copy: Copy, *, is_own: bool) -> None:
+        (address,) = copy.recipients
+        recipient = tenant.directory.get(address)
+        end = End.DELIVERED if is_own else arrival.filtered(tenant, copy, self.message, self.oracle)
+        if recipient is None and not tenant.domains[domain_of(address)]:
+            self.end(copy, End.REJECTED, arrival.UNKNOWN_INSIDE)
+        elif recipient is None or recipient.kind not in _MAILBOXES:
+            self.end(copy, End.ON_PREMISES if end in {End.DELIVERED, End.JUNK} else end)
+        else:
+            self.end(copy, end)
+            if end is End.DELIVERED:
+                self._react(tenant, recipient, copy)
+
+    def _react(self, tenant: Tenant, recipient: Recipient, copy: Copy) -> None:
+        """Send what a mailbox sends by itself: a forward keeps the envelope's sender, an automatic reply has a null one."""
+        base = copy._replace(tenant=tenant.id, mx="", source_ip="", certificate="", via_scanner=False, scl=None)
+        if recipient.forwards_to:
+            self.waiting.append(base._replace(recipients=(recipient.forwards_to,), kind="auto_forward"))
+        if recipient.auto_replies and copy.mail_from and copy.kind not in _REPLIES:
+            reply = base._replace(mail_from="", header_from=recipient.address, recipients=(copy.mail_from,), kind="auto_reply")
+            self.waiting.append(reply._replace(headers={}, scans=0, modified=False, sealed=""))
+
+    def _leave(self, tenant: Tenant, copy: Copy) -> None:
+        """Send a copy out by the connector for its domain, or else to the MX of its recipient."""
+        (address,) = copy.recipients
+        connector = _way_out(tenant, domain_of(address))
+        if connector is not None and not connector.uses_mx:
+            self._through(tenant, connector, copy)
+        elif self.world.owner(address):
+            self.waiting.append(
+                copy._replace(
+                    tenant="",
+                    mx="",
+                    source_ip=_SERVICE_ADDRESS,
+                    certificate=_SERVICE_CERTIFICATE,
+                    via_scanner=False,
+                    authenticated=False,
+                )
+            )
+        else:
+            self.end(copy, End.RELAYED)
+
+    def _through(self, tenant: Tenant, connector: OutboundConnector, copy: Copy) -> None:
+        """Hand a copy to a connector's host: a scanner gives it back; what others do is theirs."""
+        for scanner in self._scanners(tenant):
+            if scanner.inbound_host in connector.hosts:
+                self._return_inbound(tenant, scanner, copy)
+                return
+            if scanner.outbound_host in connector.hosts:
+                returned = _scanned(scanner, copy, scanner.outbound_egress, scanner.outbound_certificate)
+                self.waiting.append(returned._replace(mx=tenant.id))
+                return
+        self.end(copy, End.ON_PREMISES if connector.is_on_premises else End.RELAYED)
+
+    def _scanners(self, tenant: Tenant) -> Iterable[Scanner]:
+        """The scanners, the tenant's own first: two customers share the hosts of one."""
+        return sorted(self.world.scanners, key=lambda scanner: scanner.tenant != tenant.id)
+
+    def _return_inbound(self, tenant: Tenant, scanner: Scanner, copy: Copy) -> None:
+        """Give inbound mail back, with the verdict, to the tenant of each recipient; what is nobody's to where it came from."""
+        returned = _scanned(scanner, copy, scanner.inbound_egress, scanner.inbound_certificate)
+        if scanner.verdict_header:
+            returned = returned._replace(headers={**returned.headers, scanner.verdict_header: scanner.secret})
+        groups: dict[str, list[str]] = {}
+        for address in copy.recipients:
+            groups.setdefault(self.world.owner(address) or tenant.id, []).append(address)
+        self.waiting += [returned._replace(mx=mx, recipients=tuple(addresses)) for mx, addresses in groups.items()]
+
+
+def _scanned(scanner: Scanner, copy: Copy, egress: tuple[str, ...], certificate: str) -> Copy:
+    return copy._replace(
+        tenant="",
+        source_ip=egress[0] if egress else "",
+        certificate=certificate,
+        authenticated=False,
+        scans=copy.scans + 1,
+        via_scanner=True,
+        modified=copy.modified or scanner.modifies,
+        sealed=scanner.arc_domain or copy.sealed,
+    )
+
+
+def _resolved(tenant: Tenant, addresses: Iterable[str]) -> tuple[str, ...]:
+    """Return the final addresses: primary ones for aliases, members for groups, the outside address for contacts."""
+    found: dict[str, None] = {}
+    waiting, seen = list(addresses), set[str]()
+    while waiting:
+        address = waiting.pop(0)
+        recipient = tenant.directory.get(address)
+        if recipient is None:
+            found[address] = None
+        elif recipient.address not in seen:
+            seen.add(recipient.address)
+            if recipient.kind == "group":
+                waiting = [*(recipient.members or ()), *waiting]
+            else:
+                found[recipient.external_address or recipient.address] = None
+    return tuple(found)
+
+
+def _way_out(tenant: Tenant, domain: str) -> OutboundConnector | None:
+    """Return the connector that takes mail to the domain without a rule: one that takes all, else the most specific one."""
+    general = [each for each in tenant.outbound.values() if each.is_on and not each.is_for_rules]
+    for connector in general:
+        if connector.takes_all:
+            return connector
+    matching: Mapping[int, OutboundConnector] = {
+        len(pattern): each for each in reversed(general) for pattern in each.domains if is_below(domain, pattern)
+    }
+    return matching[max(matching)] if matching else None
