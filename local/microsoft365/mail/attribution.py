@@ -1,0 +1,81 @@
+"""Whose message it is: the service looks for an OnPremises connector among all tenants before it looks at the recipient.
+
+Sources: Microsoft's page on the requirements of SMTP relay (since 1 Nov 2023 MAIL FROM or the certificate must name an accepted
+domain; 5.7.64), New-InboundConnector (Partner connectors give no relay; the Restrict flags), the Exchange team's announcement of
+RejectDirectSend (5.7.68).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from local.microsoft365.mail.addresses import domain_of, in_ranges, is_within
+from local.microsoft365.mail.directory import TenantMail
+from local.microsoft365.mail.model import Copy, Switches
+
+
+def _has_certificate(connector: Mapping[str, Any], copy: Copy) -> bool:
+    wanted = str(connector.get("TlsSenderCertificateName") or "").lower()
+    if not (wanted and copy.certificate):
+        return False
+    return copy.certificate.endswith(wanted[1:]) if wanted.startswith("*.") else copy.certificate == wanted
+
+
+def _has_address(connector: Mapping[str, Any], copy: Copy) -> bool:
+    return in_ranges(copy.source_ip, connector.get("SenderIPAddresses") or ())
+
+
+def identifies(connector: Mapping[str, Any], copy: Copy) -> bool:
+    """Tell whether the connecting server is the one that a connector names, by certificate or by address."""
+    return _has_certificate(connector, copy) or _has_address(connector, copy)
+
+
+def _may_relay(tenant: TenantMail, copy: Copy, switches: Switches) -> bool:
+    """Tell whether MAIL FROM or the certificate's name is in an accepted domain of the tenant."""
+    by_sender = tenant.owns(copy.mail_from) if copy.mail_from else switches.null_sender_relays
+    return by_sender or any(copy.certificate and is_within(copy.certificate, domain) for domain in tenant.domains)
+
+
+def attribute(tenants: Iterable[TenantMail], copy: Copy, switches: Switches) -> tuple[TenantMail, Mapping[str, Any]] | None:
+    """Return the tenant that a message from outside belongs to as its sender, and the connector that says so; None: nobody."""
+    if not (copy.source_ip or copy.certificate):
+        return None
+    for tenant in tenants:
+        for connector in tenant.on_premises_connectors:
+            if identifies(connector, copy) and _may_relay(tenant, copy, switches):
+                return tenant, connector
+    return None
+
+
+def is_internal(connector: Mapping[str, Any] | None, claimed: list[str]) -> bool:
+    """Tell whether a message counts as authenticated: its connector says so of all, or lets the sending server say it."""
+    if connector is None:
+        return False
+    if connector.get("TreatMessagesAsInternal"):
+        return True
+    return bool(connector.get("CloudServicesMailEnabled")) and [text.lower() for text in claimed] == ["internal"]
+
+
+def _concerns(connector: Mapping[str, Any], sender_domain: str) -> bool:
+    """Tell whether a Partner connector is for senders of this domain: `smtp:domain;cost`, `*` for all."""
+    for space in connector.get("SenderDomains") or ():
+        domain = str(space).lower().removeprefix("smtp:").partition(";")[0]
+        if domain == "*" or (domain.startswith("*.") and is_within(sender_domain, domain)) or domain == sender_domain:
+            return True
+    return False
+
+
+def refusal(tenant: TenantMail, copy: Copy) -> str:
+    """Return the enhanced status with which the tenant's edge refuses unattributed mail from outside; empty: it is let in."""
+    sender_domain = domain_of(copy.mail_from)
+    concerned = [item for item in tenant.partner_connectors if _concerns(item, sender_domain)]
+    for connector in concerned:
+        by_address, by_certificate = connector.get("RestrictDomainsToIPAddresses"), connector.get("RestrictDomainsToCertificate")
+        if (by_address and not _has_address(connector, copy)) or (by_certificate and not _has_certificate(connector, copy)):
+            return "5.7.51"
+    if tenant.organization("RejectDirectSend") and copy.mail_from and tenant.owns(copy.mail_from):
+        connectors = [*concerned, *tenant.on_premises_connectors]
+        if not any(identifies(connector, copy) for connector in connectors):
+            return "5.7.68"
+    return ""

@@ -1,0 +1,268 @@
+"""One message's way: through tenants, scanners and back, until every copy has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from local.microsoft365.mail import filters
+from local.microsoft365.mail.addresses import domain_of, first_address, is_within
+from local.microsoft365.mail.attribution import attribute, is_internal, refusal
+from local.microsoft365.mail.directory import TenantMail
+from local.microsoft365.mail.model import (
+    AUTHENTICATED_AS,
+    LOOP_HEADER,
+    MAXIMUM_PASSES,
+    ORGANIZATION_HEADERS,
+    Addressee,
+    Copy,
+    Hop,
+    Record,
+    Switches,
+)
+from local.microsoft365.mail.rules import Rule, RulePass, enforced
+
+
+class Journey:
+    """Carries the copies of one message between tenants, scanners and the internet."""
+
+    def __init__(self, tenants: Iterable[TenantMail], scanners: Iterable[Mapping[str, Any]], switches: Switches) -> None:
+        self._tenants = list(tenants)
+        self._switches = switches
+        self._hops = {
+            str(scanner[name]).lower(): Hop(scanner, name == "inbound_host")
+            for scanner in scanners
+            for name in ("inbound_host", "outbound_host")
+            if scanner.get(name)
+        }
+        self._rules: dict[str, list[Rule]] = {}
+        self.record = Record()
+
+    def tenant_of(self, address: str) -> TenantMail | None:
+        """Return the tenant that accepts mail for an address."""
+        domain = domain_of(address)
+        return next((tenant for tenant in self._tenants if tenant.accepted(domain) is not None), None)
+
+    def tenant(self, name: str) -> TenantMail:
+        """Return a tenant by its id. Raises ValueError for an unknown one."""
+        found = next((tenant for tenant in self._tenants if tenant.id == name), None)
+        if found is None:
+            raise ValueError(f"no tenant {name}")
+        return found
+
+    def receive(self, copy: Copy) -> None:
+        """Take a message from a server on the internet, on premises, or a scanner: find whose it is, and go on there."""
+        found = attribute(self._tenants, copy, self._switches)
+        if found is not None:
+            tenant, connector = found
+            returned = [to for to in copy.recipients if self._is_returned(to, tenant, copy)]
+            for to in returned:
+                self.record.end(copy, to, "rejected", "5.4.14")
+            own = [to for to in copy.recipients if to not in returned]
+            if own:
+                self._pass(tenant, copy.fork(own), connector)
+            return
+        for tenant_or_none, recipients in self._by_tenant(copy.recipients).items():
+            if tenant_or_none is None:
+                self.record.end_all(copy.fork(recipients), "rejected", "5.7.64")
+            else:
+                self._pass(tenant_or_none, copy.fork(recipients), None)
+
+    def _is_returned(self, to: Addressee, attributed: TenantMail, copy: Copy) -> bool:
+        """Tell whether mail that another tenant had already comes back as the sender's (ATTR34): it would go there again."""
+        tenant = self.tenant_of(to.address)
+        return tenant is not None and tenant is not attributed and tenant.id in copy.visited
+
+    def _by_tenant(self, recipients: Iterable[Addressee]) -> dict[TenantMail | None, list[Addressee]]:
+        found: dict[TenantMail | None, list[Addressee]] = {}
+        for to in recipients:
+            found.setdefault(self.tenant_of(to.address), []).append(to)
+        return found
+
+    def submit(self, tenant: TenantMail, copy: Copy) -> None:
+        """Take a message that is born inside a tenant."""
+        copy.source_ip = copy.certificate = ""
+        copy.is_internal = True
+        copy.headers[AUTHENTICATED_AS] = ["Internal"]
+        self._process(tenant, copy, attributed=True)
+
+    def _pass(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> None:
+        """Let a message from outside into a tenant, or refuse it at its edge."""
+        copy.is_internal = is_internal(connector, copy.headers.get(AUTHENTICATED_AS, []))
+        self._strip(copy)
+        copy.headers[AUTHENTICATED_AS] = ["Internal" if copy.is_internal else "Anonymous"]
+        if filters.blocks(tenant, copy):
+            self.record.end_all(copy, "rejected", "5.7.1")
+            return
+        if connector is None:
+            status = refusal(tenant, copy)
+            if not status and filters.spoof_action(tenant, copy) == "Reject":
+                status = "5.7.509"
+            if status:
+                self.record.end_all(copy, "rejected", status)
+                return
+        self._process(tenant, copy, attributed=connector is not None)
+
+    def _strip(self, copy: Copy) -> None:
+        """Take off what only the service itself may say."""
+        for name in [name for name in copy.headers if name.startswith(ORGANIZATION_HEADERS)]:
+            del copy.headers[name]
+        if not self._switches.loop_header_survives:
+            copy.headers.pop(LOOP_HEADER, None)
+
+    def _process(self, tenant: TenantMail, copy: Copy, *, attributed: bool) -> None:
+        """One pass of a tenant: malware, recipients, rules, and where each copy goes."""
+        copy.passes += 1
+        if copy.passes > MAXIMUM_PASSES:
+            self.record.end_all(copy, "rejected", "5.4.14")
+            return
+        copy.visited = (*copy.visited, tenant.id)
+        if copy.verdict == "malware":
+            self.record.end_all(copy, "quarantined")
+            return
+        copy.recipients = tenant.resolve(copy.recipients)
+        copy.route = ""
+        copy.scl = filters.SKIP if filters.allows(tenant, copy) else None
+        copy.came_redirected = LOOP_HEADER in copy.headers
+        rules = self._rules.get(tenant.id)
+        if rules is None:
+            rules = self._rules[tenant.id] = enforced(tenant)
+        for left in RulePass(tenant, rules, self._switches, self.record).run(copy):
+            self._route(tenant, left, attributed=attributed)
+
+    def _route(self, tenant: TenantMail, copy: Copy, *, attributed: bool) -> None:
+        """Send each recipient's copy on: by the connector that a rule chose, to a mailbox, on premises, or outside."""
+        if copy.route:
+            self._send(tenant, copy, tenant.outbound[copy.route])
+            return
+        outside: dict[str, list[Addressee]] = {}
+        connectors: dict[str, Mapping[str, Any] | None] = {}
+        for to in copy.recipients:
+            accepted = tenant.accepted(domain_of(to.address))
+            if accepted is not None:
+                self._arrive(tenant, copy, to, accepted, attributed=attributed)
+                continue
+            connector = _connector_for(tenant, domain_of(to.address))
+            name = str(connector["Name"]) if connector is not None else ""
+            connectors[name] = connector
+            outside.setdefault(name, []).append(to)
+        for name, recipients in outside.items():
+            self._send(tenant, copy.fork(recipients), connectors[name])
+
+    def _arrive(self, tenant: TenantMail, copy: Copy, to: Addressee, accepted: Mapping[str, Any], *, attributed: bool) -> None:
+        """End a copy at a recipient in a domain of ours."""
+        person = tenant.people.get(to.address)
+        if person is None:
+            is_relay = accepted.get("DomainType") == "InternalRelay"
+            self.record.end(copy, to, *(("on_premises",) if is_relay else ("rejected", "5.1.10")))
+            return
+        if person.get("kind") == "on_premises":
+            self.record.end(copy, to, "on_premises")
+            return
+        end = filters.content_end(tenant, copy, self._switches, attributed=attributed)
+        forward = str(person.get("forwards_to") or "").lower()
+        if end == "delivered" and forward:
+            self._forward(tenant, copy, forward)
+            return
+        self.record.end(copy, to, end)
+        if end == "delivered" and person.get("auto_replies") and copy.kind == "normal" and copy.mail_from:
+            self._reply(tenant, copy, to)
+
+    def _forward(self, tenant: TenantMail, copy: Copy, address: str) -> None:
+        """A mailbox sends on what it gets: the sender stays, so that the envelope's is foreign."""
+        forwarded = copy.fork([Addressee(address, address)])
+        forwarded.kind = "auto_forward"
+        self.submit(tenant, forwarded)
+
+    def _reply(self, tenant: TenantMail, copy: Copy, to: Addressee) -> None:
+        """A mailbox answers by itself, with the null sender (RFC 3834)."""
+        reply = Copy(
+            mail_from="",
+            header_from=to.address,
+            to=(copy.mail_from,),
+            recipients=[Addressee(copy.mail_from, copy.mail_from)],
+            headers={},
+            kind="auto_reply",
+            subject=f"Automatic reply: {copy.subject}",
+            body="",
+            size_kb=1,
+            spf="pass",
+            dkim="pass",
+            dmarc_policy="none",
+            verdict="none",
+        )
+        self.submit(tenant, reply)
+
+    def _send(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> None:
+        """Send a copy out of a tenant, through a connector or to the recipients' MX."""
+        self._strip_for_outside(copy)
+        hosts = (connector or {}).get("SmartHosts") or ()
+        if connector is None or not hosts:
+            if connector is not None and connector.get("ConnectorType") == "OnPremises":
+                self.record.end_all(copy, "on_premises")
+            else:
+                self._send_by_mx(tenant, copy)
+            return
+        hop = self._hops.get(str(hosts[0]).lower())
+        if hop is None:
+            self.record.end_all(copy, "on_premises" if connector.get("ConnectorType") == "OnPremises" else "relayed")
+            return
+        self._scan(copy, hop)
+
+    def _strip_for_outside(self, copy: Copy) -> None:
+        for name in [name for name in copy.headers if name.startswith(ORGANIZATION_HEADERS)]:
+            del copy.headers[name]
+        copy.is_internal = False
+
+    def _send_by_mx(self, sender: TenantMail, copy: Copy) -> None:
+        """Send a copy to each recipient's MX: another tenant here, or the internet.
+
+        The service sends from its own addresses and signs for its tenant: for a foreign sender SPF fails.
+        """
+        copy.source_ip = copy.certificate = copy.sealed_by = ""
+        copy.spf = copy.own_spf if sender.owns(copy.mail_from) or copy.own_spf == "none" else "fail"
+        copy.dkim = copy.own_dkim if sender.owns(copy.header_from) else copy.dkim
+        for tenant, recipients in self._by_tenant(copy.recipients).items():
+            part = copy.fork(recipients)
+            if tenant is None:
+                self.record.end_all(part, "relayed")
+            else:
+                self._pass(tenant, part, None)
+
+    def _scan(self, copy: Copy, hop: Hop) -> None:
+        """A scanner takes a copy and gives it back: from its own address, with its verdict, the sender as it was."""
+        scanner = hop.scanner
+        copy.scans += 1
+        copy.sealed_by = str(scanner.get("arc_domain") or "").lower() if filters.passes_dmarc(copy) else ""
+        copy.source_ip, copy.certificate = first_address(hop.egress), hop.certificate
+        copy.spf = "none" if copy.spf == "none" else "fail"
+        if scanner.get("modifies") and copy.dkim == "pass":
+            copy.dkim = "fail"
+        verdict = scanner.get("verdict") or "none"
+        if hop.is_inbound and verdict != "none":
+            name = str((scanner.get("verdict_headers") or {}).get(verdict) or "").lower()
+            copy.headers.setdefault(name, []).append(str(scanner.get("secret") or ""))
+        returned = [to for to in copy.recipients if not hop.is_inbound or self.tenant_of(to.address) is not None]
+        for to in copy.recipients:
+            if to not in returned:
+                self.record.end(copy, to, "relayed")
+        if returned:
+            self.receive(copy.fork(returned))
+
+
+def _connector_for(tenant: TenantMail, domain: str) -> Mapping[str, Any] | None:
+    """Return the connector that mail for a domain outside takes by itself: centralized transport first, then the closest one."""
+    usable = [
+        item for item in tenant.outbound.values() if item.get("Enabled", True) and not item.get("IsTransportRuleScoped", False)
+    ]
+    for item in usable:
+        if item.get("RouteAllMessagesViaOnPremises") and item.get("ConnectorType") == "OnPremises":
+            return item
+    best: tuple[int, Mapping[str, Any]] | None = None
+    for item in usable:
+        for space in item.get("RecipientDomains") or ():
+            wanted = str(space).lower()
+            fits = wanted in ("*", domain) or (wanted.startswith("*.") and is_within(domain, wanted))
+            if fits and (best is None or len(wanted) > best[0]):
+                best = len(wanted), item
+    return best[1] if best is not None else None
