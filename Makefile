@@ -52,6 +52,7 @@ lint: setup ## Check style, types and generated files
 bench: setup ## Measure, side by side, what has a target
 	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.accounts_page
+	@$(BIN)/python -m bench.mail_flow
 
 requirements: setup ## Compile the pinned requirements from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt
