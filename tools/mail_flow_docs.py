@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from shared.domain.grant import Direction, Intent, Scope, ScopeKind  # noqa: E402 - the path comes first
+from shared.mailflow.checks.catalogue import CHECKS  # noqa: E402
 from shared.mailflow.desired import AcceptedDomain, DesiredObject, Request, desired_objects, standing  # noqa: E402
 from shared.mailflow.kinds import KINDS, READ_CMDLETS, WRITE_CMDLETS, Kind  # noqa: E402
-from shared.mailflow.preflight import CHECKS  # noqa: E402
 from shared.settings import Settings, load  # noqa: E402
 
 TARGET = ROOT / "docs" / "mail-flow.md"
@@ -108,7 +108,7 @@ def _value(value: Any) -> str:
 
 
 def _checks() -> str:
-    rows = [f"| {check.name} | {check.title} | {_value(sorted(check.cmdlets))} |" for check in CHECKS]
+    rows = [f"| {check.name} | {check.title} | {_value(sorted(check.reads | check.also))} |" for check in CHECKS]
     return "\n".join(["## Checks before anything is changed\n", "| check | passes when | reads |", "|---|---|---|", *rows, ""])
 
 

@@ -151,6 +151,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Change the setting as shown, then retry the step.",
         Actor.TENANT_ADMINISTRATOR,
     ),
+    "finding_unacknowledged": ProblemKind(
+        "The tenant has something that works together with the scanner only under conditions.",
+        "Read what was found, do what it says, and acknowledge it on the grant's page.",
+        Actor.OPERATOR,
+    ),
     "foreign_object": ProblemKind(
         "The tenant has an object of somebody else's with the name of one that Grantline must make; it is not touched.",
         "Rename or remove the object in the Exchange admin centre, then open the step again.",

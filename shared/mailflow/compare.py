@@ -4,6 +4,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
+from shared.mailflow.networks import network
+
 _ADDRESS_PROPERTIES = frozenset({"SenderIPAddresses", "SenderIpRanges", "ExceptIfSenderIpRanges"})
 _SPACE_PROPERTIES = frozenset({"SenderDomains"})
 _MEMBER_FIELDS = ("PrimarySmtpAddress", "Name", "Alias", "Guid", "ExternalDirectoryObjectId", "EmailAddresses")
@@ -44,21 +46,14 @@ def _plain(value: Any) -> str:
 
 def _networks(texts: Iterable[str]) -> frozenset[str]:
     """Return the addresses as the fewest networks: a range, a network and its parts side by side are one."""
-    networks: list[ipaddress.IPv4Network] = []
+    found: list[ipaddress.IPv4Network] = []
     others: list[str] = []
     for text in texts:
         try:
-            networks += _network(text)
+            found += network(text)
         except ValueError:
             others.append(text)  # IPv6, which Grantline never sets: compared as it is written
-    return frozenset([*map(str, ipaddress.collapse_addresses(networks)), *others])
-
-
-def _network(text: str) -> list[ipaddress.IPv4Network]:
-    first, dash, last = text.partition("-")
-    if not dash:
-        return [ipaddress.IPv4Network(text, strict=False)]
-    return list(ipaddress.summarize_address_range(ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())))
+    return frozenset([*map(str, ipaddress.collapse_addresses(found)), *others])
 
 
 def _names_of(member: Any) -> frozenset[str]:

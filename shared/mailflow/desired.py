@@ -80,6 +80,24 @@ class DesiredObject:
         return "(secret)" if property_name in self.secrets and value else value
 
 
+@dataclass(frozen=True, slots=True)
+class DesiredSetting:
+    """A change of an object that is somebody else's: entries that a list must have, or the value that a property must have.
+
+    ``noun`` and ``identity`` name the object, ``property`` what is changed. ``adds``: entries that join the list, beside what is
+    in it. ``value``: what is put in the place of the former value. ``key`` is that of the finding that it puts right, "" where
+    the grant itself wants it. ``purpose`` says in a sentence what it is for, to people.
+    """
+
+    noun: str
+    identity: str
+    property: str
+    adds: tuple[str, ...] = ()
+    value: Any = None
+    key: str = ""
+    purpose: str = ""
+
+
 def desired_objects(request: Request) -> tuple[DesiredObject, ...]:
     """Return every object in the order of its creation: the return path first, routing rules last.
 

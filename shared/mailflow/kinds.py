@@ -123,6 +123,18 @@ READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 Groups are not among them: a tenant has thousands, so that Grantline's own are read by name.
 """
+OPTIONAL_READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "Get-HostedConnectionFilterPolicy": ({},),
+    "Get-AntiPhishPolicy": ({},),
+    "Get-EOPProtectionPolicyRule": ({},),
+    "Get-ATPProtectionPolicyRule": ({},),
+    "Get-OnPremisesOrganization": ({},),
+    "Get-IntraOrganizationConnector": ({},),
+    "Get-OrganizationConfig": ({},),
+    "Get-AdminAuditLogConfig": ({},),
+    "Get-JournalRule": ({},),
+}
+"""What the checks read beside: a tenant, its licences or the application's role may be without, and nothing waits for it."""
 READ_CMDLETS = frozenset(READS) | {KINDS[Kind.DISTRIBUTION_GROUP].get, GET_MEMBERS}
 """Every cmdlet that reads."""
 NEEDED_CMDLETS = READ_CMDLETS | WRITE_CMDLETS

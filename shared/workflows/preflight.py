@@ -1,17 +1,22 @@
 """The checks of a tenant's related settings, before anything is changed in it. Reads only."""
 
+from shared.domain.grant import Row
 from shared.domain.outcomes import Done, NeedsPerson, Outcome
-from shared.mailflow import preflight as checks
+from shared.mailflow.checks.catalogue import CHECKED_CMDLETS, blocking_problem, judge, report, results
 from shared.workflows.run import Run
 from shared.workflows.tenant import look
+
+FINDINGS_ROW = "findings"
+"""The row of the grant that holds the last report of the checks, whole: what people read, acknowledge and have put right."""
 
 
 async def preflight(run: Run) -> Outcome:
     """Make every check on what the tenant holds now; a blocking finding waits for the person who can put it right."""
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange, cmdlets=checks.CHECKED_CMDLETS)
-    findings = checks.judge(view.request, view.tenant)
-    blocking = checks.blocking_problem(findings)
+    view = await look(run, exchange, cmdlets=CHECKED_CMDLETS)
+    findings = judge(view.request, view.tenant)
+    rows = (Row(FINDINGS_ROW, {"checks": report(findings)}),)
+    blocking = blocking_problem(findings)
     if blocking:
-        return NeedsPerson(problem=blocking)
-    return Done(facts={"checks": checks.report(findings)})
+        return NeedsPerson(problem=blocking, facts={"checks": results(findings)}, rows=rows)
+    return Done(facts={"checks": results(findings)}, rows=rows)

@@ -9,7 +9,7 @@ from shared.domain import schedule
 from shared.domain.problems import GrantlineError, Problem, problem
 from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects, group_names
 from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects
-from shared.mailflow.kinds import GET_MEMBERS, KINDS, READS, Kind
+from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
 from shared.ports import Exchange, NotFoundError, RefusedError
@@ -29,12 +29,19 @@ class StaleReadError(GrantlineError):
 
 
 async def read_tenant(exchange: Exchange, groups: Collection[str] = (), cmdlets: Iterable[str] = OBJECT_READS) -> TenantObjects:
-    """Read what the cmdlets return, each once; of the tenant's groups only those named in ``groups``, with their members."""
+    """Read what the cmdlets return, each once; of the tenant's groups only those named in ``groups``, with their members.
+
+    What the tenant may be without, and does not answer, is left out of what is returned.
+    """
     wanted = set(cmdlets)
     answers: dict[str, list[dict[str, Any]]] = {}
-    for cmdlet, calls in READS.items():
+    for cmdlet, calls in {**READS, **OPTIONAL_READS}.items():
         if cmdlet in wanted:
-            answers[cmdlet] = [found for parameters in calls for found in await exchange.invoke(cmdlet, parameters)]
+            try:
+                answers[cmdlet] = [found for parameters in calls for found in await exchange.invoke(cmdlet, parameters)]
+            except (NotFoundError, RefusedError):
+                if cmdlet not in OPTIONAL_READS:
+                    raise
     if _GET_GROUP in wanted:
         answers[_GET_GROUP] = [found for name in groups for found in await _read_group(exchange, name)]
     return TenantObjects(answers)

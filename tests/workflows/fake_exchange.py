@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.domain.problems import problem
-from shared.mailflow.kinds import NEEDED_CMDLETS
+from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS
 from shared.mailflow.rule_properties import RULE_PROPERTIES
 from shared.ports import CmdletAnswer, CmdletCall, NotFoundError, RefusedError
 
@@ -76,7 +76,9 @@ class FakeExchange:
 
     def run(self, cmdlet: str, parameters: dict[str, Any]) -> list[Object]:
         """Run a cmdlet, at once."""
-        assert cmdlet in NEEDED_CMDLETS, f"{cmdlet} is not among the cmdlets that the role is checked for"
+        if cmdlet in OPTIONAL_READS and cmdlet.removeprefix("Get-") not in self.objects:
+            raise RefusedError("refused", problem("cmdlet_not_offered"))
+        assert cmdlet in NEEDED_CMDLETS | OPTIONAL_READS.keys(), f"{cmdlet} is not among the cmdlets that the role is checked for"
         self.calls.append((cmdlet, deepcopy(parameters)))
         if cmdlet == self.missing:
             self.missing = ""
