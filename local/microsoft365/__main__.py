@@ -26,6 +26,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.microsoft365", description=__doc__)
     add = parser.add_argument
     add("--port", type=int, default=0, help="0: a free one is chosen")
+    add("--dns-port", type=int, default=0, help="of the DNS server; 0: a free one is chosen")
     add("--users", type=int, default=25, help="users of Contoso, everybody counted")
     add("--json", action="store_true", help="print one JSON line when ready, instead of a few words")
     add("--console", default=CONSOLE_PLACEHOLDER, help="where the registrations' redirects lead")
@@ -57,6 +58,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
     fault = Fault(Match("GET", r"^/v1\.0/users(?!.*count=)"), status=429, headers={"Retry-After": str(once)})
     return Options(
         port=arguments.port,
+        dns_port=arguments.dns_port,
         users=arguments.users,
         settings=settings,
         console=arguments.console,
@@ -88,6 +90,7 @@ def ready(simulation: Simulation) -> dict[str, Any]:
     return {
         "url": simulation.url,
         "port": int(simulation.url.rpartition(":")[2]),
+        "dns": simulation.dns_address,
         "ca_file": str(simulation.ca_file.resolve()),
         "tenant_id": store.default_tenant.id,
         "tenant_domain": store.default_tenant.default_domain,
@@ -132,7 +135,7 @@ def _is_alive(pid: int) -> bool:
 def _words(facts: dict[str, Any]) -> str:
     names = "\n".join(f"  {each['user_principal_name']}" for each in facts["people"])
     return (
-        f"The simulated Microsoft 365 is at {facts['url']} (authority: {facts['ca_file']}).\n"
+        f"The simulated Microsoft 365 is at {facts['url']} (authority: {facts['ca_file']}), its DNS at {facts['dns']}.\n"
         f"These people can sign in, all with the password {facts['people'][0]['password']}\n{names}"
     )
 

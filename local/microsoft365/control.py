@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from local.microsoft365 import registrations
 from local.microsoft365.clock import timestamp
 from local.microsoft365.control_tenants import TenantControl
+from local.microsoft365.dns import DnsControl
 from local.microsoft365.faults import Fault, Tampering
 from local.microsoft365.identity.client_authentication import check_certificate, check_public_key
 from local.microsoft365.identity.errors import KINDS
@@ -76,6 +77,7 @@ class Control:
         self._simulation = simulation
         self.of_tenants = TenantControl(simulation)
         """The requests about one tenant."""
+        self.of_dns = DnsControl(simulation.dns)
         self._add_tenant = add_tenant
         self._reset = reset
 
@@ -267,6 +269,7 @@ def routes(control: Control) -> list[web.RouteDef]:
         ("POST", "reset", control.reset),
         ("GET", "contract", control.contract),
         *control.of_tenants.table(),
+        *control.of_dns.table(),
     )
     return [web.route(method, f"/_control/{path}", _answered(handler)) for method, path, handler in table]
 

@@ -49,6 +49,8 @@ class Domain:
     is_verified: bool = True
     authentication_type: str = "Managed"
     supported_services: tuple[str, ...] = ("Email", "OfficeCommunicationsOnline")
+    mail_host: str = ""
+    """The host that takes its mail, under `mx.microsoft` for a domain added since July 2026. Empty: it was added before."""
 
 
 @dataclass(frozen=True, slots=True)

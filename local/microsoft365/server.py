@@ -17,6 +17,7 @@ from aiohttp import web
 from local.microsoft365 import activity, control, exchange, graph, identity, middlewares, portal
 from local.microsoft365.clock import Clock
 from local.microsoft365.contract import Contract
+from local.microsoft365.dns import serve_dns
 from local.microsoft365.faults import Fault
 from local.microsoft365.model import Registration, Tenant
 from local.microsoft365.persistence import Credentials, DataDirectory, SavedState, load_tenant, save_tenant, write_file
@@ -38,6 +39,8 @@ class Options:
 
     port: int = 0
     """0: a free one is chosen."""
+    dns_port: int = 0
+    """Of the DNS server; 0: a free one is chosen."""
     users: int = 25
     """Users of Contoso, everybody counted."""
     settings: SimulationSettings = field(default_factory=SimulationSettings)
@@ -194,7 +197,8 @@ async def serve(options: Options | None = None, *, clock: Clock | None = None) -
             await runner.setup()
             for each in sockets:
                 await web.SockSite(runner, each, ssl_context=context).start()
-            yield keeper.simulation
+            async with serve_dns(keeper.simulation.dns, options.dns_port) as keeper.simulation.dns_address:
+                yield keeper.simulation
         finally:
             await runner.cleanup()
             keeper.save()

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from local.microsoft365.clock import Clock
+from local.microsoft365.dns.records import DnsRecords
 from local.microsoft365.faults import Faults
 from local.microsoft365.keys import SigningKeys
 from local.microsoft365.model import Tenant
@@ -51,10 +52,18 @@ class Simulation:
     contract: ContractChecker | None = None
     url: str = ""
     """Where it listens, without a slash at the end; known once it does."""
+    dns: DnsRecords = field(init=False)
+    """What the DNS server answers."""
+    dns_address: str = ""
+    """Where the DNS server listens, `host:port`; known once it does."""
     ca_file: Path = Path()
     """Certificate of the throw-away authority, PEM."""
     on_reset: list[Callable[[], None]] = field(default_factory=list)
     """Called by the control interface's reset, for what lives outside the store."""
+
+    def __post_init__(self) -> None:
+        self.dns = DnsRecords(self.store.tenants)
+        self.on_reset.append(self.dns.clear)
 
     def tenant_for(self, request: web.Request, tenant_id: str) -> Tenant:
         """The tenant for a reading request: as it is, or as it was where a fault says so. Raises KeyError."""

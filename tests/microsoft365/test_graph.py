@@ -277,8 +277,29 @@ async def test_domains_tell_whether_they_are_verified_and_take_mail(served: Serv
         "contoso.com": True,
         "contoso-retail.com": False,
     }
-    assert [each["mailExchange"] for each in records.body["value"]] == ["contoso-com.mail.protection.outlook.com"]
+    assert [each["mailExchange"] for each in records.body["value"][:1]] == ["contoso-com.mail.protection.outlook.com"]
     assert missing.status == 404
+
+
+async def test_service_records_are_what_a_domain_has_to_publish(served: Served) -> None:
+    """Each of a type of its own; a page may be cut; a selection keeps the type; a domain without mail has none."""
+    path = "/v1.0/domains/{}/serviceConfigurationRecords"
+    whole = await served.graph(path.format("contoso.com"), "Domain.Read.All")
+    served.simulation.settings = served.simulation.settings.changed({"page_size": 2})
+    pages = await all_pages(served, path.format("contoso.com"), "Domain.Read.All")
+    chosen = await served.graph(path.format("contoso.com") + "?$select=label", "Domain.Read.All")
+    unverified = await served.graph(path.format("contoso-retail.com"), "Domain.Read.All")
+    refused = await served.graph(path.format("contoso.com"), "User.Read.All")
+
+    records = {each["@odata.type"]: each for each in whole.body["value"]}
+    assert list(records) == [f"#microsoft.graph.domainDns{kind}Record" for kind in ("Mx", "Txt", "Cname")]
+    mail, text, alias = records.values()
+    assert (mail["recordType"], mail["preference"], mail["ttl"], mail["label"]) == ("Mx", 0, 3600, "contoso.com")
+    assert text["text"] == "v=spf1 include:spf.protection.outlook.com -all"
+    assert (alias["label"], alias["canonicalName"]) == ("autodiscover.contoso.com", "autodiscover.outlook.com")
+    assert [len(each["value"]) for each in pages] == [2, 1]
+    assert all(set(each) == {"@odata.type", "label"} for each in chosen.body["value"])
+    assert (unverified.body["value"], refused.status) == ([], 403)
 
 
 async def test_groups_and_their_members(served: Served) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.microsoft365.mails import (
@@ -23,7 +25,7 @@ from tests.microsoft365.mails import (
 OURS = "203.0.113.9"
 
 
-def relayed(**properties: object) -> dict[str, object]:
+def relayed(**properties: Any) -> dict[str, Any]:
     """Return a message that a server of Contoso's hands in for the outside."""
     return inbound(mail_from="ada@contoso.com", recipients=["eve@example.org"], source_ip=OURS, **properties)
 
@@ -123,7 +125,7 @@ def test_a_restrict_flag_with_all_senders_shuts_out_the_internet(flag: str) -> N
 
 def test_reject_direct_send_refuses_our_own_senders_from_servers_that_no_connector_names() -> None:
     """Exchange team's announcement of RejectDirectSend: P1 sender in an accepted domain, no connector."""
-    closed = {"organization": {"RejectDirectSend": True}}
+    closed: dict[str, Any] = {"organization": {"RejectDirectSend": True}}
     device = inbound(mail_from="printer@contoso.com", header_from="printer@contoso.com")
 
     assert end(device, tenant(**closed)) == "rejected 5.7.68"
@@ -133,16 +135,16 @@ def test_reject_direct_send_refuses_our_own_senders_from_servers_that_no_connect
 
 
 def test_only_a_trusted_connector_makes_mail_internal() -> None:
-    """AuthAs: what outside mail claims is taken off, unless the connector lets the server say it."""
+    """AuthAs: what outside mail claims is taken off; CloudServicesMailEnabled promotes the cross-premises header."""
     rules = [{"Name": "Inside", "FromScope": "InOrganization", "PrependSubject": "x"}]
     claim = inbound(
         mail_from="ada@contoso.com",
         header_from="ada@contoso.com",
         source_ip=OURS,
-        headers={"X-MS-Exchange-Organization-AuthAs": "Internal"},
+        headers={f"X-MS-Exchange-{kind}-AuthAs": "Internal" for kind in ("Organization", "CrossPremises")},
     )
 
-    def counted(**properties: object) -> int:
+    def counted(**properties: Any) -> int:
         here = tenant(transport_rules=rules, inbound_connectors=[on_premises(SenderIPAddresses=[OURS], **properties)])
         return int(carried(claim, here)["rules"].get("Inside", 0))
 

@@ -98,8 +98,8 @@ def test_a_condition_and_its_exception(properties: dict[str, Any], fits: dict[st
 
 def test_conditions_are_and_exceptions_are_or() -> None:
     """Microsoft's page on conditions and exceptions of mail flow rules."""
-    both = {"SubjectContainsWords": ["offer"], "SenderDomainIs": ["example.org"]}
-    either = {"ExceptIfSubjectContainsWords": ["offer"], "ExceptIfSenderDomainIs": ["example.net"]}
+    both: dict[str, Any] = {"SubjectContainsWords": ["offer"], "SenderDomainIs": ["example.org"]}
+    either: dict[str, Any] = {"ExceptIfSubjectContainsWords": ["offer"], "ExceptIfSenderDomainIs": ["example.net"]}
 
     assert [counted(inbound(subject=text), **both) for text in ("offer", "")] == [1, 0]
     assert [counted(inbound(subject=text), **either) for text in ("offer", "")] == [0, 1]
@@ -225,8 +225,8 @@ def test_an_action_ends_a_message(actions: dict[str, Any], expected: str) -> Non
 
 def test_a_failing_rule_doesnt_stop_the_others_when_it_is_ignored() -> None:
     """real-tenants.md 5; a disabled connector fails like one that is gone."""
-    routes = {"RouteMessageOutboundConnector": "Off", "StopRuleProcessing": True}
-    off = {"outbound_connectors": [{"Name": "Off", "Enabled": False, "SmartHosts": ["inbound.scanner.example"]}]}
+    routes: dict[str, Any] = {"RouteMessageOutboundConnector": "Off", "StopRuleProcessing": True}
+    off: dict[str, Any] = {"outbound_connectors": [{"Name": "Off", "Enabled": False, "SmartHosts": ["inbound.scanner.example"]}]}
     rules = [rule("Route", **routes), rule("Then", SetSCL=0)]
 
     assert carried(inbound(), tenant(transport_rules=rules, **off))["rules"] == {"Then": 1}
@@ -285,7 +285,7 @@ def test_foreign_rules_before_ours_run_twice_and_behind_ours_once() -> None:
 
 def test_only_the_envelope_of_sealed_mail_is_readable() -> None:
     """S/MIME and RMS: the subject is, the body isn't; a disclaimer falls back."""
-    reads = {"SubjectOrBodyContainsWords": ["offer"]}
+    reads: dict[str, Any] = {"SubjectOrBodyContainsWords": ["offer"]}
     for kind in ("encrypted", "rights_protected"):
         assert counted(inbound(kind=kind, body="offer"), **reads) == 0
         assert counted(inbound(kind=kind, subject="offer"), **reads) == 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
 from local.microsoft365.clock import timestamp
-from local.microsoft365.graph.collections import entity, list_page, scan_list
+from local.microsoft365.graph.collections import entity, list_page, page, scan_list, selection
 from local.microsoft365.graph.context import Answer, Context
 from local.microsoft365.graph.errors import not_found
-from local.microsoft365.graph.shapes import DNS_RECORD, DOMAIN, ORGANIZATION, SUBSCRIBED_SKU
+from local.microsoft365.graph.shapes import DOMAIN, ORGANIZATION, SUBSCRIBED_SKU
 from local.microsoft365.licences import plans_of, products
 from local.microsoft365.model import Domain, Tenant
+from local.microsoft365.service_records import TTL, ServiceRecord, service_records
 
 
 def _verified_domain(domain: Domain) -> dict[str, Any]:
@@ -86,26 +88,42 @@ def get_domain(context: Context) -> Answer:
     return entity(context, "domains", DOMAIN, _domain(context))
 
 
-def _mail_record(tenant: Tenant, domain: Domain) -> dict[str, Any]:
+_DNS_VALUES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "MX": ("Mx", ("mailExchange", "preference")),
+    "TXT": ("Txt", ("text",)),
+    "CNAME": ("CName", ("canonicalName",)),
+}
+"""Of each type of DNS record: its `recordType`, and the properties that its own resource type has besides."""
+
+
+def _dns_record(tenant: Tenant, record: ServiceRecord) -> dict[str, Any]:
+    kind, names = _DNS_VALUES[record.type]
     return {
-        "@odata.type": DNS_RECORD.annotation,
-        "id": str(uuid5(UUID(tenant.id), f"mx/{domain.name}")),
+        "@odata.type": f"#microsoft.graph.domainDns{record.type.title()}Record",
+        "id": str(uuid5(UUID(tenant.id), f"{record.type.lower()}/{record.name}")),
         "isOptional": False,
-        "label": domain.name,
-        "recordType": "Mx",
+        "label": record.name,
+        "recordType": kind,
         "supportedService": "Email",
-        "ttl": 3600,
-        "mailExchange": f"{domain.name.replace('.', '-')}.mail.protection.outlook.com",
-        "preference": 0,
+        "ttl": TTL,
+        **dict(zip(names, (record.value, record.preference), strict=False)),
     }
 
 
 def list_service_records(context: Context) -> Answer:
-    """GET /domains/{name}/serviceConfigurationRecords: the MX record of a domain that takes mail."""
+    """GET /domains/{name}/serviceConfigurationRecords: MX, SPF and autodiscover of a domain that takes mail.
+
+    Each record is of a type of its own (domainDnsMxRecord and so on); a selection names properties of all of them.
+    """
     domain = _domain(context)
-    records = [_mail_record(context.tenant, domain)] if "Email" in domain.supported_services else []
+    records = [_dns_record(context.tenant, each) for each in service_records(domain)]
     path = f"domains('{domain.name}')/serviceConfigurationRecords"
-    return list_page(context, path, DNS_RECORD, scan_list(records))
+    return page(context, path + selection(context), scan_list(records), lambda item: _selected(context, item))
+
+
+def _selected(context: Context, record: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = {name.lower() for name in context.query.select}
+    return {name: value for name, value in record.items() if not wanted or name.lower() in wanted or name == "@odata.type"}
 
 
 def _subscribed(tenant: Tenant, licence: str) -> dict[str, Any]:

@@ -320,15 +320,3 @@ SUBSCRIBED_SKU = mapping_shape(
     "skuId",
     "skuPartNumber",
 )
-DNS_RECORD = mapping_shape(
-    "domainDnsMxRecord",
-    "@odata.type",
-    "id",
-    "isOptional",
-    "label",
-    "recordType",
-    "supportedService",
-    "ttl",
-    "mailExchange",
-    "preference",
-)

@@ -12,7 +12,7 @@ from typing import Any
 
 from local.microsoft365.mail.addresses import domain_of, in_ranges, is_within
 from local.microsoft365.mail.directory import TenantMail
-from local.microsoft365.mail.model import Copy, Switches
+from local.microsoft365.mail.model import AUTHENTICATED_AS, Addressee, Copy, Switches
 
 
 def _has_certificate(connector: Mapping[str, Any], copy: Copy) -> bool:
@@ -38,23 +38,28 @@ def _may_relay(tenant: TenantMail, copy: Copy, switches: Switches) -> bool:
 
 
 def attribute(tenants: Iterable[TenantMail], copy: Copy, switches: Switches) -> tuple[TenantMail, Mapping[str, Any]] | None:
-    """Return the tenant that a message from outside belongs to as its sender, and the connector that says so; None: nobody."""
+    """Return the tenant that a message from outside belongs to as its sender, and the connector that says so; None: nobody.
+
+    A certificate counts before an address.
+    """
     if not (copy.source_ip or copy.certificate):
         return None
-    for tenant in tenants:
-        for connector in tenant.on_premises_connectors:
-            if identifies(connector, copy) and _may_relay(tenant, copy, switches):
-                return tenant, connector
+    allowed = [tenant for tenant in tenants if tenant.on_premises_connectors and _may_relay(tenant, copy, switches)]
+    for fits in (_has_certificate, _has_address):
+        for tenant in allowed:
+            for connector in tenant.on_premises_connectors:
+                if fits(connector, copy):
+                    return tenant, connector
     return None
 
 
-def is_internal(connector: Mapping[str, Any] | None, claimed: list[str]) -> bool:
-    """Tell whether a message counts as authenticated: its connector says so of all, or lets the sending server say it."""
+def is_internal(tenant: TenantMail, connector: Mapping[str, Any] | None, copy: Copy) -> bool:
+    """Tell whether a message counts as authenticated: its connector says so of our senders, or promoted what the server said."""
     if connector is None:
         return False
-    if connector.get("TreatMessagesAsInternal"):
+    if connector.get("TreatMessagesAsInternal") and tenant.owns(copy.header_from):
         return True
-    return bool(connector.get("CloudServicesMailEnabled")) and [text.lower() for text in claimed] == ["internal"]
+    return [text.lower() for text in copy.headers.get(AUTHENTICATED_AS, ())] == ["internal"]
 
 
 def _concerns(connector: Mapping[str, Any], sender_domain: str) -> bool:
@@ -64,6 +69,11 @@ def _concerns(connector: Mapping[str, Any], sender_domain: str) -> bool:
         if domain == "*" or (domain.startswith("*.") and is_within(sender_domain, domain)) or domain == sender_domain:
             return True
     return False
+
+
+def refused_recipients(tenant: TenantMail, recipients: Iterable[Addressee]) -> list[Addressee]:
+    """Return those whom an authoritative domain does not know: mail from outside for them is refused at the edge (5.4.1)."""
+    return [to for to in recipients if to.address not in tenant.people and tenant.is_authoritative(to.address)]
 
 
 def refusal(tenant: TenantMail, copy: Copy) -> str:

@@ -75,6 +75,11 @@ class TenantMail:
         """Tell whether an address is in a domain that we accept."""
         return self.accepted(domain_of(address)) is not None
 
+    def is_authoritative(self, address: str) -> bool:
+        """Tell whether we know every recipient in an address's domain."""
+        accepted = self.accepted(domain_of(address))
+        return accepted is not None and accepted.get("DomainType", "Authoritative") == "Authoritative"
+
     def person(self, address: str) -> str:
         """Return the primary address of whom an address means; empty: nobody here."""
         found = self.people.get(address)

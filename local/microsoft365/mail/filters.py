@@ -32,7 +32,7 @@ def blocks(tenant: TenantMail, copy: Copy) -> bool:
 
 
 def allows(tenant: TenantMail, copy: Copy) -> bool:
-    """Tell whether the connection filter trusts the last hop, so that its mail skips the spam filter."""
+    """Tell whether the connection filter trusts the last hop: its mail skips spam filter and sender authentication."""
     return in_ranges(copy.source_ip, tenant.policy("HostedConnectionFilterPolicy").get("IPAllowList") or ())
 
 
@@ -56,8 +56,7 @@ def _names_sender(text: str, address: str) -> bool:
 def _names_host(text: str, copy: Copy) -> bool:
     if "/" in text:
         return in_ranges(copy.source_ip, (text,))
-    signed = copy.dkim == "pass" and is_within(domain_of(copy.header_from), text)
-    return signed or bool(copy.certificate and is_within(copy.certificate, text))
+    return bool(copy.certificate) and is_within(copy.certificate, text)
 
 
 def _is_allowed_spoof(tenant: TenantMail, copy: Copy) -> bool:
@@ -76,7 +75,7 @@ def spoof_action(tenant: TenantMail, copy: Copy) -> str:
     """Return what the anti-phishing policy does with a message that fails DMARC: Reject, Quarantine, MoveToJmf or nothing."""
     if copy.is_internal or copy.dmarc_policy == "none" or passes_dmarc(copy):
         return ""
-    if _is_sealed(tenant, copy) or _is_allowed_spoof(tenant, copy):
+    if allows(tenant, copy) or _is_sealed(tenant, copy) or _is_allowed_spoof(tenant, copy):
         return ""
     policy = tenant.policy("AntiPhishPolicy")
     if not policy.get("HonorDmarcPolicy", True):
@@ -87,37 +86,30 @@ def spoof_action(tenant: TenantMail, copy: Copy) -> str:
     return str(policy.get("DmarcQuarantineAction") or "Quarantine")
 
 
-def _verdict_action(tenant: TenantMail, copy: Copy, attributed: bool) -> str:
+def _verdict_action(tenant: TenantMail, copy: Copy) -> str:
     """Return the name of the policy's action for what the filter finds, or an action itself; in the order of precedence."""
     scl = copy.scl if copy.scl is not None else 0
-    judged = not copy.is_internal
-    hard_fail = judged and not attributed and copy.spf == "fail"
-    policy = tenant.policy("HostedContentFilterPolicy")
-    if judged and copy.verdict == "phish":
+    hard_fail = copy.spf == "fail" and tenant.policy("HostedContentFilterPolicy").get("MarkAsSpamSpfRecordHardFail") == "On"
+    if copy.verdict == "phish":
         return "PhishSpamAction"
-    if scl >= 7 or (hard_fail and policy.get("MarkAsSpamSpfRecordHardFail") == "On"):
+    if scl >= 7 or hard_fail:
         return "HighConfidenceSpamAction"
-    if judged and not attributed and (action := spoof_action(tenant, copy)):
+    if action := spoof_action(tenant, copy):
         return action
-    return "SpamAction" if scl >= 5 or (judged and copy.verdict == "spam") else ""
+    return "SpamAction" if scl >= 5 or copy.verdict == "spam" else ""
 
 
-def content_end(tenant: TenantMail, copy: Copy, switches: Switches, *, attributed: bool) -> str:
-    """Return how a message for a mailbox here ends: delivered, junk, quarantined or dropped.
+def content_end(tenant: TenantMail, copy: Copy, switches: Switches) -> str:
+    """Return how a message from outside for a recipient here ends: delivered, junk, quarantined or dropped.
 
-    `attributed`: it came through an OnPremises connector, so that its sender's authentication is not judged. SCL is an input,
-    not the decision.
+    SCL is an input, not the decision.
     """
     skips = copy.scl == SKIP
     found = ""
-    if (
-        copy.verdict == "high_confidence_phish"
-        and not copy.is_internal
-        and (switches.high_confidence_phish_overrides_scl or not skips)
-    ):
+    if copy.verdict == "high_confidence_phish" and (switches.high_confidence_phish_overrides_scl or not skips):
         found = "HighConfidencePhishAction"
     elif not skips:
-        found = _verdict_action(tenant, copy, attributed)
+        found = _verdict_action(tenant, copy)
     if found in DEFAULT_ACTIONS:
         found = str(tenant.policy("HostedContentFilterPolicy").get(found) or DEFAULT_ACTIONS[found])
     return _ENDS.get(found, "delivered")

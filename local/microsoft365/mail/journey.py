@@ -7,10 +7,11 @@ from typing import Any
 
 from local.microsoft365.mail import filters
 from local.microsoft365.mail.addresses import domain_of, first_address, is_within
-from local.microsoft365.mail.attribution import attribute, is_internal, refusal
+from local.microsoft365.mail.attribution import attribute, is_internal, refusal, refused_recipients
 from local.microsoft365.mail.directory import TenantMail
 from local.microsoft365.mail.model import (
     AUTHENTICATED_AS,
+    CROSS_PREMISES_HEADERS,
     LOOP_HEADER,
     MAXIMUM_PASSES,
     ORGANIZATION_HEADERS,
@@ -21,6 +22,9 @@ from local.microsoft365.mail.model import (
     Switches,
 )
 from local.microsoft365.mail.rules import Rule, RulePass, enforced
+
+_UNANSWERED = frozenset({"auto_reply", "bounce"})
+"""Kinds that no mailbox answers by itself."""
 
 
 class Journey:
@@ -50,28 +54,23 @@ class Journey:
             raise ValueError(f"no tenant {name}")
         return found
 
-    def receive(self, copy: Copy) -> None:
-        """Take a message from a server on the internet, on premises, or a scanner: find whose it is, and go on there."""
-        found = attribute(self._tenants, copy, self._switches)
-        if found is not None:
-            tenant, connector = found
-            returned = [to for to in copy.recipients if self._is_returned(to, tenant, copy)]
-            for to in returned:
-                self.record.end(copy, to, "rejected", "5.4.14")
-            own = [to for to in copy.recipients if to not in returned]
-            if own:
-                self._pass(tenant, copy.fork(own), connector)
-            return
-        for tenant_or_none, recipients in self._by_tenant(copy.recipients).items():
-            if tenant_or_none is None:
-                self.record.end_all(copy.fork(recipients), "rejected", "5.7.64")
-            else:
-                self._pass(tenant_or_none, copy.fork(recipients), None)
+    def receive(self, copy: Copy, edge: TenantMail | None = None) -> None:
+        """Take a message from a server on the internet, on premises, or a scanner: find whose it is, and go on there.
 
-    def _is_returned(self, to: Addressee, attributed: TenantMail, copy: Copy) -> bool:
-        """Tell whether mail that another tenant had already comes back as the sender's (ATTR34): it would go there again."""
-        tenant = self.tenant_of(to.address)
-        return tenant is not None and tenant is not attributed and tenant.id in copy.visited
+        `edge` is the tenant whose MX the server gave it to; None: to that of each recipient.
+        """
+        found = attribute(self._tenants, copy, self._switches)
+        for owner, recipients in self._by_tenant(copy.recipients).items():
+            part = copy.fork(recipients)
+            reached = edge or owner
+            if found is not None and reached in (None, found[0]):
+                self._pass(found[0], part, found[1])
+            elif found is not None:
+                self.record.end_all(part, "rejected", "5.4.14")
+            elif owner is not None:
+                self._pass(owner, part, None)
+            else:
+                self.record.end_all(part, "rejected", "5.7.64")
 
     def _by_tenant(self, recipients: Iterable[Addressee]) -> dict[TenantMail | None, list[Addressee]]:
         found: dict[TenantMail | None, list[Addressee]] = {}
@@ -84,39 +83,50 @@ class Journey:
         copy.source_ip = copy.certificate = ""
         copy.is_internal = True
         copy.headers[AUTHENTICATED_AS] = ["Internal"]
-        self._process(tenant, copy, attributed=True)
+        self._process(tenant, copy, is_judged=False)
 
     def _pass(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> None:
         """Let a message from outside into a tenant, or refuse it at its edge."""
-        copy.is_internal = is_internal(connector, copy.headers.get(AUTHENTICATED_AS, []))
-        self._strip(copy)
+        self._strip(copy, connector)
+        copy.is_internal = is_internal(tenant, connector, copy)
         copy.headers[AUTHENTICATED_AS] = ["Internal" if copy.is_internal else "Anonymous"]
-        if filters.blocks(tenant, copy):
-            self.record.end_all(copy, "rejected", "5.7.1")
+        status = self._refusal(tenant, copy) if connector is None else ""
+        if status:
+            self.record.end_all(copy, "rejected", status)
             return
-        if connector is None:
-            status = refusal(tenant, copy)
-            if not status and filters.spoof_action(tenant, copy) == "Reject":
-                status = "5.7.509"
-            if status:
-                self.record.end_all(copy, "rejected", status)
-                return
-        self._process(tenant, copy, attributed=connector is not None)
+        unknown = refused_recipients(tenant, copy.recipients)
+        for to in unknown:
+            self.record.end(copy, to, "rejected", "5.4.1")
+        copy.recipients = [to for to in copy.recipients if to not in unknown]
+        if copy.recipients:
+            self._process(tenant, copy, is_judged=connector is None)
 
-    def _strip(self, copy: Copy) -> None:
-        """Take off what only the service itself may say."""
-        for name in [name for name in copy.headers if name.startswith(ORGANIZATION_HEADERS)]:
-            del copy.headers[name]
+    def _refusal(self, tenant: TenantMail, copy: Copy) -> str:
+        """Return the status with which a tenant refuses mail that is not its own; empty: it doesn't."""
+        if filters.blocks(tenant, copy):
+            return "5.7.1"
+        status = refusal(tenant, copy)
+        return status or ("5.7.509" if filters.spoof_action(tenant, copy) == "Reject" else "")
+
+    def _strip(self, copy: Copy, connector: Mapping[str, Any] | None) -> None:
+        """Take off what only the service itself may say; a hybrid connector lets the other half say it."""
+        promotes = connector is not None and bool(connector.get("CloudServicesMailEnabled"))
+        promoted = {
+            ORGANIZATION_HEADERS + name.removeprefix(CROSS_PREMISES_HEADERS): texts
+            for name, texts in copy.headers.items()
+            if promotes and name.startswith(CROSS_PREMISES_HEADERS)
+        }
+        _remove_own(copy)
+        copy.headers |= promoted
         if not self._switches.loop_header_survives:
             copy.headers.pop(LOOP_HEADER, None)
 
-    def _process(self, tenant: TenantMail, copy: Copy, *, attributed: bool) -> None:
+    def _process(self, tenant: TenantMail, copy: Copy, *, is_judged: bool) -> None:
         """One pass of a tenant: malware, recipients, rules, and where each copy goes."""
         copy.passes += 1
         if copy.passes > MAXIMUM_PASSES:
             self.record.end_all(copy, "rejected", "5.4.14")
             return
-        copy.visited = (*copy.visited, tenant.id)
         if copy.verdict == "malware":
             self.record.end_all(copy, "quarantined")
             return
@@ -128,9 +138,9 @@ class Journey:
         if rules is None:
             rules = self._rules[tenant.id] = enforced(tenant)
         for left in RulePass(tenant, rules, self._switches, self.record).run(copy):
-            self._route(tenant, left, attributed=attributed)
+            self._route(tenant, left, is_judged=is_judged)
 
-    def _route(self, tenant: TenantMail, copy: Copy, *, attributed: bool) -> None:
+    def _route(self, tenant: TenantMail, copy: Copy, *, is_judged: bool) -> None:
         """Send each recipient's copy on: by the connector that a rule chose, to a mailbox, on premises, or outside."""
         if copy.route:
             self._send(tenant, copy, tenant.outbound[copy.route])
@@ -140,7 +150,7 @@ class Journey:
         for to in copy.recipients:
             accepted = tenant.accepted(domain_of(to.address))
             if accepted is not None:
-                self._arrive(tenant, copy, to, accepted, attributed=attributed)
+                self._arrive(tenant, copy, to, accepted, is_judged=is_judged)
                 continue
             connector = _connector_for(tenant, domain_of(to.address))
             name = str(connector["Name"]) if connector is not None else ""
@@ -149,23 +159,23 @@ class Journey:
         for name, recipients in outside.items():
             self._send(tenant, copy.fork(recipients), connectors[name])
 
-    def _arrive(self, tenant: TenantMail, copy: Copy, to: Addressee, accepted: Mapping[str, Any], *, attributed: bool) -> None:
+    def _arrive(self, tenant: TenantMail, copy: Copy, to: Addressee, accepted: Mapping[str, Any], *, is_judged: bool) -> None:
         """End a copy at a recipient in a domain of ours."""
         person = tenant.people.get(to.address)
-        if person is None:
-            is_relay = accepted.get("DomainType") == "InternalRelay"
-            self.record.end(copy, to, *(("on_premises",) if is_relay else ("rejected", "5.1.10")))
+        if person is None and accepted.get("DomainType", "Authoritative") == "Authoritative":
+            self.record.end(copy, to, "rejected", "5.1.10")
             return
-        if person.get("kind") == "on_premises":
-            self.record.end(copy, to, "on_premises")
+        end = filters.content_end(tenant, copy, self._switches) if is_judged else "delivered"
+        if person is None or person.get("kind") == "on_premises":
+            # There, junk is only a mark on the message.
+            self.record.end(copy, to, "on_premises" if end in ("delivered", "junk") else end)
             return
-        end = filters.content_end(tenant, copy, self._switches, attributed=attributed)
         forward = str(person.get("forwards_to") or "").lower()
         if end == "delivered" and forward:
             self._forward(tenant, copy, forward)
             return
         self.record.end(copy, to, end)
-        if end == "delivered" and person.get("auto_replies") and copy.kind == "normal" and copy.mail_from:
+        if end == "delivered" and person.get("auto_replies") and copy.kind not in _UNANSWERED and copy.mail_from:
             self._reply(tenant, copy, to)
 
     def _forward(self, tenant: TenantMail, copy: Copy, address: str) -> None:
@@ -195,7 +205,7 @@ class Journey:
 
     def _send(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> None:
         """Send a copy out of a tenant, through a connector or to the recipients' MX."""
-        self._strip_for_outside(copy)
+        _remove_own(copy)
         hosts = (connector or {}).get("SmartHosts") or ()
         if connector is None or not hosts:
             if connector is not None and connector.get("ConnectorType") == "OnPremises":
@@ -207,12 +217,7 @@ class Journey:
         if hop is None:
             self.record.end_all(copy, "on_premises" if connector.get("ConnectorType") == "OnPremises" else "relayed")
             return
-        self._scan(copy, hop)
-
-    def _strip_for_outside(self, copy: Copy) -> None:
-        for name in [name for name in copy.headers if name.startswith(ORGANIZATION_HEADERS)]:
-            del copy.headers[name]
-        copy.is_internal = False
+        self._scan(tenant, copy, hop)
 
     def _send_by_mx(self, sender: TenantMail, copy: Copy) -> None:
         """Send a copy to each recipient's MX: another tenant here, or the internet.
@@ -220,7 +225,10 @@ class Journey:
         The service sends from its own addresses and signs for its tenant: for a foreign sender SPF fails.
         """
         copy.source_ip = copy.certificate = copy.sealed_by = ""
-        copy.spf = copy.own_spf if sender.owns(copy.mail_from) or copy.own_spf == "none" else "fail"
+        if sender.owns(copy.mail_from):
+            copy.spf = copy.own_spf
+        elif copy.spf == "pass":
+            copy.spf = "fail"
         copy.dkim = copy.own_dkim if sender.owns(copy.header_from) else copy.dkim
         for tenant, recipients in self._by_tenant(copy.recipients).items():
             part = copy.fork(recipients)
@@ -229,25 +237,34 @@ class Journey:
             else:
                 self._pass(tenant, part, None)
 
-    def _scan(self, copy: Copy, hop: Hop) -> None:
+    def _scan(self, tenant: TenantMail, copy: Copy, hop: Hop) -> None:
         """A scanner takes a copy and gives it back: from its own address, with its verdict, the sender as it was."""
         scanner = hop.scanner
         copy.scans += 1
         copy.sealed_by = str(scanner.get("arc_domain") or "").lower() if filters.passes_dmarc(copy) else ""
         copy.source_ip, copy.certificate = first_address(hop.egress), hop.certificate
-        copy.spf = "none" if copy.spf == "none" else "fail"
+        if copy.own_ip and copy.source_ip == copy.own_ip:
+            copy.spf = copy.own_spf
+        elif copy.spf == "pass":
+            copy.spf = "fail"
         if scanner.get("modifies") and copy.dkim == "pass":
             copy.dkim = "fail"
         verdict = scanner.get("verdict") or "none"
         if hop.is_inbound and verdict != "none":
             name = str((scanner.get("verdict_headers") or {}).get(verdict) or "").lower()
             copy.headers.setdefault(name, []).append(str(scanner.get("secret") or ""))
-        returned = [to for to in copy.recipients if not hop.is_inbound or self.tenant_of(to.address) is not None]
-        for to in copy.recipients:
-            if to not in returned:
-                self.record.end(copy, to, "relayed")
-        if returned:
-            self.receive(copy.fork(returned))
+        if not hop.is_inbound:
+            self.receive(copy, tenant)
+            return
+        owned = [to for to in copy.recipients if self.tenant_of(to.address) is not None]
+        for recipients, edge in ((owned, None), ([to for to in copy.recipients if to not in owned], tenant)):
+            if recipients:
+                self.receive(copy.fork(recipients), edge)
+
+
+def _remove_own(copy: Copy) -> None:
+    for name in [name for name in copy.headers if name.startswith((ORGANIZATION_HEADERS, CROSS_PREMISES_HEADERS))]:
+        del copy.headers[name]
 
 
 def _connector_for(tenant: TenantMail, domain: str) -> Mapping[str, Any] | None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 ORGANIZATION_HEADERS = "x-ms-exchange-organization-"
 """Headers of this prefix are the service's own: they are taken off when a message comes from outside or leaves."""
+CROSS_PREMISES_HEADERS = "x-ms-exchange-crosspremises-"
+"""The same, on their way between the two halves of a hybrid organization."""
 AUTHENTICATED_AS = "x-ms-exchange-organization-authas"
 LOOP_HEADER = "x-ms-exchange-transport-rules-loop"
 MAXIMUM_PASSES = 10
@@ -74,8 +76,8 @@ class Copy:
     certificate: str = ""
     passes: int = 0
     scans: int = 0
-    visited: tuple[str, ...] = ()
-    """Tenants that have had it."""
+    own_ip: str = ""
+    """Where the message came from in the first place."""
     sealed_by: str = ""
     """The domain of a scanner that sealed it (ARC) when it still passed DMARC."""
     is_internal: bool = False
@@ -117,8 +119,8 @@ class Hop:
         return str(name).lower()
 
 
-ENDS = ("delivered", "junk", "relayed", "on_premises", "quarantined", "moderated", "deferred", "rejected", "dropped")
-"""How a copy can end. Where several copies reach one address, the first of these is what that person has."""
+ENDS = ("delivered", "on_premises", "relayed", "junk", "quarantined", "moderated", "deferred", "dropped", "rejected")
+"""How a copy can end. Where several copies reach one address, the last of these is told: the one that somebody misses."""
 _RANK = {end: number for number, end in enumerate(ENDS)}
 
 
@@ -131,9 +133,9 @@ class Record:
     events: list[Event] = field(default_factory=list)
 
     def end(self, copy: Copy, addressee: Addressee, end: str, status: str = "") -> None:
-        """Note the end of a copy for one of its recipients; the best of several ends stays."""
+        """Note the end of a copy for one of its recipients; the worst of several ends stays."""
         found = self.recipients.get(addressee.address)
-        if found is None or (_RANK[end], -copy.scans) < (_RANK[found["end"]], -found["scans"]):
+        if found is None or (_RANK[end], copy.scans) > (_RANK[found["end"]], found["scans"]):
             self.recipients[addressee.address] = {"end": end, "scans": copy.scans, "status": status}
 
     def end_all(self, copy: Copy, end: str, status: str = "") -> None:

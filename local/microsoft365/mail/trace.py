@@ -57,6 +57,7 @@ def read_message(message: Mapping[str, Any]) -> Copy:
         verdict=message.get("verdict") or "none",
         own_spf=message.get("spf") or "none",
         own_dkim=message.get("dkim") or "none",
+        own_ip=message.get("source_ip") or "",
         source_ip=message.get("source_ip") or "",
         certificate=str(message.get("certificate") or "").lower(),
     )
