@@ -1,16 +1,34 @@
 """Commands of the console: they change intent, and count from the moment that their row is saved."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid5
 
-from shared.domain import decide
+from shared.domain import decide, intents
 from shared.domain.decision import Decision
 from shared.domain.grant import Facts, Grant, RoleMode, Row
 from shared.domain.problems import GrantlineError
 from shared.engine import Engine
-from shared.messages import ChooseRoleMode, Command, MessageError, RetryStep, StartGrant
+from shared.messages import (
+    AcknowledgeFinding,
+    ApprovePlan,
+    ChooseRoleMode,
+    Command,
+    FixFinding,
+    GrantCommand,
+    MessageError,
+    PauseRouting,
+    RemoveGrant,
+    ReportProbe,
+    ReportScanner,
+    ResumeRouting,
+    RetryStep,
+    StartGrant,
+    WaiveRemoval,
+)
 from shared.ports import Bindings, ConflictError
 from shared.settings import Settings
 
@@ -20,6 +38,12 @@ INSTEAD = "instead"
 """Which start the account was given to."""
 GRANTS_NAMESPACE = UUID("5c7f4b0e-6c0b-5e0e-9d5f-3c1d2f0a7b11")
 """Grant ids are UUIDs (RFC 9562, version 5) of account and command in this namespace: the same command is the same grant."""
+
+
+COMMON_FIELDS = frozenset(GrantCommand.model_fields) | {"type"}
+"""What every command of a grant carries that is no part of what it asks for."""
+Transition = Callable[[Any, Grant, datetime], Decision | None]
+"""From a command, the grant as it is now and the time to what must be saved."""
 
 
 @dataclass
@@ -44,7 +68,8 @@ class Commands:
     async def execute(self, command: Command) -> str:
         """Carry out a command and return its grant's id; doing it twice is doing it once.
 
-        Raises MessageError for a command that can't be done as it is, CommandReusedError, AccountHasGrantError, ConflictError.
+        Raises MessageError for a command that can't be done as it is, CommandReusedError, AccountHasGrantError, ConflictError,
+        and ProblemError for one that makes no sense for the grant as it is now.
         """
         row = _command_row(command)
         if isinstance(command, StartGrant):
@@ -57,7 +82,7 @@ class Commands:
             return _same(command.grant_id, known, row)
 
         def change(grant: Grant, now: datetime) -> Decision | None:
-            decision = _transition(command, grant, now)
+            decision = TRANSITIONS[type(command)](command, grant, now)
             return _with_row(decision, row) if decision else None
 
         saved = await self.engine.commit(command.grant_id, change)
@@ -122,18 +147,50 @@ class Commands:
             raise AccountHasGrantError(f"account {account_id} already has grant {live}", grant_id=live)
 
 
-def _transition(command: RetryStep | ChooseRoleMode, grant: Grant, now: datetime) -> Decision | None:
-    """Return what a command changes in its grant; None when there is nothing to do."""
-    if isinstance(command, ChooseRoleMode):
-        return decide.choose_role_mode(
-            grant,
-            command.role_mode,
-            now,
-            actor=command.requested_by,
-            ticket_number=command.ticket_number,
-            ticket_system=command.ticket_system,
-        )
+def _retry(command: RetryStep, grant: Grant, now: datetime) -> Decision | None:
     return decide.retry(grant, command.step, now, actor=command.requested_by)
+
+
+def _choose_role_mode(command: ChooseRoleMode, grant: Grant, now: datetime) -> Decision | None:
+    return decide.choose_role_mode(
+        grant,
+        command.role_mode,
+        now,
+        actor=command.requested_by,
+        ticket_number=command.ticket_number,
+        ticket_system=command.ticket_system,
+    )
+
+
+def _intent(transition: Callable[..., Decision | None]) -> Transition:
+    """Return how a command is carried out whose own fields are what its transition takes by name."""
+
+    def carry_out(command: GrantCommand, grant: Grant, now: datetime) -> Decision | None:
+        own = {name: getattr(command, name) for name in type(command).model_fields if name not in COMMON_FIELDS}
+        return transition(grant, now, actor=command.requested_by, **own)
+
+    return carry_out
+
+
+def _report_probe(command: ReportProbe, grant: Grant, now: datetime) -> Decision | None:
+    seen = {"scans": command.scans, "answer": command.answer}
+    return intents.report_probe(grant, now, probe_id=command.probe_id, seen=seen, actor=command.requested_by)
+
+
+TRANSITIONS: Mapping[type[Command], Transition] = {
+    RetryStep: _retry,
+    ChooseRoleMode: _choose_role_mode,
+    PauseRouting: _intent(intents.pause),
+    ResumeRouting: _intent(intents.resume),
+    ApprovePlan: _intent(intents.approve_plan),
+    AcknowledgeFinding: _intent(intents.acknowledge),
+    FixFinding: _intent(intents.fix),
+    RemoveGrant: _intent(intents.remove),
+    WaiveRemoval: _intent(intents.waive),
+    ReportScanner: _intent(intents.report_scanner),
+    ReportProbe: _report_probe,
+}
+"""What each command changes in its grant; None when there is nothing to do. All but the one that makes the grant."""
 
 
 def _command_row(command: Command) -> Row:
@@ -142,6 +199,8 @@ def _command_row(command: Command) -> Row:
     What is not said is not hashed: a field that a newer release adds with a default makes no other command of an older one.
     """
     content = command.model_dump_json(exclude={"requested_by"}, exclude_defaults=True)
+    if isinstance(command, GrantCommand):  # some are told apart by nothing else; the older ones keep the hash that they have
+        content = f"{command.type}{content}"
     return Row(f"command|{command.command_id}", {"sha256": hashlib.sha256(content.encode()).hexdigest()})
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -63,6 +64,10 @@ class PartitionRows:
         """Return one row, or None."""
         return await self.grants.row(self.grant_id, key)
 
+    async def rows(self, prefix: str) -> list[Row]:
+        """Return the rows whose key begins with ``prefix``, in key order."""
+        return await self.grants.rows(self.grant_id, prefix)
+
     async def put(self, row: Row) -> None:
         """Write one row; last one wins."""
         await self.grants.put(self.grant_id, row)
@@ -98,6 +103,12 @@ class Overrides:
     nudges: Callable[[Nudges], Nudges] = field(default=lambda nudges: nudges)
 
 
+async def _holds_step(grants: GrantStore, grant_id: str, step: Step) -> bool:
+    """Tell whether the run that took ``step`` still holds it."""
+    stored = await grants.load(grant_id)
+    return stored is not None and stored.grant.steps[step.name].run_id == step.run_id
+
+
 async def build(settings: Settings, overrides: Overrides | None = None) -> Container:
     """Build a container: storage and its tables opened, nothing of Microsoft's asked yet."""
     parts = overrides or Overrides()
@@ -115,7 +126,8 @@ async def build(settings: Settings, overrides: Overrides | None = None) -> Conta
             bindings=storage.bindings,
         )
         try:
-            yield Run(grant, step, clients, settings, parts.clock, deadline)
+            holds_step = partial(_holds_step, storage.grants, grant.grant_id, step)
+            yield Run(grant, step, clients, settings, parts.clock, deadline, holds_step)
         finally:
             await clients.microsoft.close()
 

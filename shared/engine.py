@@ -16,7 +16,7 @@ from uuid import uuid4
 from shared import failures, telemetry
 from shared.domain import decide, schedule
 from shared.domain.decision import Decision
-from shared.domain.grant import Grant, GrantState, Nudge, Step
+from shared.domain.grant import Grant, Nudge, Step
 from shared.domain.outcomes import Outcome
 from shared.domain.steps import StepName
 from shared.ports import AccountRow, Accounts, Clock, ConflictError, DueIndex, DueRow, EventQueue, GrantStore, Nudges
@@ -208,7 +208,6 @@ class Engine:
 def account_row(grant: Grant) -> AccountRow:
     """Return the grant's line in the console's list."""
     sync = grant.steps[StepName.DIRECTORY_SYNC]
-    is_service_account = grant.steps[StepName.POLICY_ACTIVATION].finished_at is not None
     return AccountRow(
         account_id=grant.account_id,
         account_name=grant.account_name,
@@ -221,7 +220,7 @@ def account_row(grant: Grant) -> AccountRow:
         tenant_id=grant.tenant_id,
         tenant_name=sync.facts.get("tenant_name", ""),
         created_by=grant.created_by,
-        is_service_account=is_service_account,
-        asks_activity=grant.state is GrantState.COMPLETED and not grant.steps[StepName.ACTIVITY_CONSENT].is_done,
+        is_service_account=grant.was_completed,
+        asks_activity=grant.is_complete and not grant.steps[StepName.ACTIVITY_CONSENT].is_done,
         seq=grant.seq,
     )

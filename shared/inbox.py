@@ -9,7 +9,7 @@ from shared import telemetry
 from shared.commands import AccountHasGrantError, Commands
 from shared.domain import decide
 from shared.domain.grant import Nudge
-from shared.domain.problems import GrantlineError, problem
+from shared.domain.problems import GrantlineError, ProblemError, problem
 from shared.domain.steps import STEPS, WORK_QUEUES, Queue, StepName
 from shared.engine import Engine
 from shared.messages import MessageError, NudgeMessage, read
@@ -44,6 +44,8 @@ class Inbox:
             else:
                 _check_queue(queue, Queue.CONSOLE_COMMANDS)
                 await self.commands.execute(message)
+        except ProblemError as error:
+            await self._keep(queue, text, error.problem.cause[:LONGEST_REASON])
         except (MessageError, AccountHasGrantError) as error:
             await self._keep(queue, text, str(error)[:LONGEST_REASON])
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from shared.domain import schedule
-from shared.domain.grant import Direction, Event, Grant, Intent, Nudge, RoleMode, Scope, ScopeKind
+from shared.domain.grant import Direction, Event, Grant, Intent, Nudge, RoleMode, Scope, ScopeKind, Waiver
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName
 
@@ -22,6 +22,8 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")
 """An account's or a command's id, as the console knows it: safe in keys and addresses."""
 DomainName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")]
 GuidText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+FindingKey = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+"""Names a finding of preflight: of which check, on which object."""
 PlainName = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
 
 
@@ -73,6 +75,7 @@ class StartGrant(_Message):
     policy: str = Field("", max_length=64, description="The policy to enable when the grant completes; empty: the first.")
     role_mode: RoleMode = RoleMode.SIGN_IN
     tenant_id: Literal[""] | GuidText = Field("", description="The tenant that is expected; another's sign-in is refused.")
+    region: str = Field("", pattern=r"^[a-z0-9-]{0,32}$", description="The scanner's region; empty: the first.")
     requested_by: PlainName
 
     def to_intent(self, policies: tuple[str, ...]) -> Intent:
@@ -81,7 +84,7 @@ class StartGrant(_Message):
         if policy not in policies:
             raise MessageError(f"policy {policy!r} is not offered; choose one of: {', '.join(policies)}")
         directions = tuple(direction for direction in Direction if direction in self.directions)
-        return Intent(directions, self.scope.to_scope(), policy, self.role_mode, self.tenant_id)
+        return Intent(directions, self.scope.to_scope(), policy, self.role_mode, self.tenant_id, region=self.region)
 
 
 class ChooseRoleMode(_Message):
@@ -106,8 +109,93 @@ class RetryStep(_Message):
     requested_by: PlainName
 
 
-Command = StartGrant | RetryStep | ChooseRoleMode
-WorkMessage = Annotated[NudgeMessage | StartGrant | RetryStep | ChooseRoleMode, Field(discriminator="type")]
+class GrantCommand(_Message):
+    """What the commands have in common that change the intent of a grant. ``requested_by`` is written into its history."""
+
+    command_id: Identifier
+    grant_id: GuidText
+    requested_by: PlainName
+
+
+class PauseRouting(GrantCommand):
+    """Command: route no mail to the scanner for now. The routing rules go off; all else stays in the tenant."""
+
+    type: Literal["routing.pause"] = "routing.pause"
+
+
+class ResumeRouting(GrantCommand):
+    """Command: route mail to the scanner again, once the way back has been seen to stand."""
+
+    type: Literal["routing.resume"] = "routing.resume"
+
+
+class ApprovePlan(GrantCommand):
+    """Command: carry out the plan with this digest, as it was shown. Another plan needs an approval of its own."""
+
+    type: Literal["plan.approve"] = "plan.approve"
+    plan: str = Field(pattern=r"^[A-Za-z0-9:._-]{1,128}$", description="The plan's digest.")
+    accepts_irreversible: bool = Field(False, description="Also carry out those of its changes that can't be undone.")
+
+
+class AcknowledgeFinding(GrantCommand):
+    """Command: go on in spite of a finding of preflight that only asks to be known."""
+
+    type: Literal["finding.acknowledge"] = "finding.acknowledge"
+    finding: FindingKey
+
+
+class FixFinding(GrantCommand):
+    """Command: have Grantline put right what a finding of preflight names. Removal puts back what was before."""
+
+    type: Literal["finding.fix"] = "finding.fix"
+    finding: FindingKey
+
+
+class RemoveGrant(GrantCommand):
+    """Command: take back all that was added to the tenant, and release it. It can't be called off."""
+
+    type: Literal["grant.remove"] = "grant.remove"
+
+
+class WaiveRemoval(GrantCommand):
+    """Command: have a removal not wait for the scanner's report, or for what can't be taken back from outside."""
+
+    type: Literal["removal.waive"] = "removal.waive"
+    what: Waiver
+
+
+class ReportScanner(GrantCommand):
+    """Command of the product: how many messages of a grant that is removed its scanner still holds."""
+
+    type: Literal["scanner.report"] = "scanner.report"
+    queued: int = Field(ge=0, description="Messages in its queue.")
+    quarantined: int = Field(ge=0, description="Messages in its quarantine that may be released yet.")
+
+
+class ReportProbe(GrantCommand):
+    """Command of the product: what its scanner has seen of a test message by now."""
+
+    type: Literal["probe.report"] = "probe.report"
+    probe_id: Identifier
+    scans: int = Field(ge=0, le=1000, description="How often the message came to the scanner.")
+    answer: str = Field("", max_length=200, description="What the next hop answered to it last, in SMTP's words.")
+
+
+Command = (
+    StartGrant
+    | RetryStep
+    | ChooseRoleMode
+    | PauseRouting
+    | ResumeRouting
+    | ApprovePlan
+    | AcknowledgeFinding
+    | FixFinding
+    | RemoveGrant
+    | WaiveRemoval
+    | ReportScanner
+    | ReportProbe
+)
+WorkMessage = Annotated[NudgeMessage | Command, Field(discriminator="type")]
 _WORK: TypeAdapter[NudgeMessage | Command] = TypeAdapter(WorkMessage)
 
 
@@ -184,6 +272,15 @@ MODELS: dict[str, type[BaseModel]] = {
     "grant.start": StartGrant,
     "step.retry": RetryStep,
     "role_mode.choose": ChooseRoleMode,
+    "plan.approve": ApprovePlan,
+    "finding.acknowledge": AcknowledgeFinding,
+    "finding.fix": FixFinding,
+    "routing.pause": PauseRouting,
+    "routing.resume": ResumeRouting,
+    "grant.remove": RemoveGrant,
+    "removal.waive": WaiveRemoval,
+    "scanner.report": ReportScanner,
+    "probe.report": ReportProbe,
     "grant-events": CloudEvent,
 }
 """Every documented message, by its type or queue; ``docs/messages.md`` is generated from it."""

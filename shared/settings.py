@@ -212,6 +212,12 @@ class Settings(BaseModel):
     scanner_certificate_zone: Host = Field(
         description="Zone of the scanner's certificates: outbound mail of a grant returns with <grant>.<zone>."
     )
+    plan_approval: str = Field(
+        "auto",
+        pattern="^(auto|operator)$",
+        description="`operator`: no tenant's mail flow is changed before an operator has approved the plan. "
+        "A change that can't be undone always waits.",
+    )
     policies: str = Field(
         "standard", description="Policies that a grant can enable, separated by commas; the first is preselected."
     )

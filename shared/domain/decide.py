@@ -10,15 +10,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain import outcomes, schedule
-from shared.domain.decision import Decision, add_wait, begin, ended, next_look, patience, queue, unblock, with_events
+from shared.domain.decision import Decision, add_wait, begin, ended, is_wanted, next_look, patience, queue, unblock, with_events
 from shared.domain.grant import (
     BY_HAND_BECAUSE,
+    ROUTING,
+    ROUTING_OFF,
     SEALED_LIFETIME,
     SEALED_ROW,
     SUCCESS_MESSAGE,
     Facts,
     Grant,
-    GrantState,
     Intent,
     Nudge,
     RoleMode,
@@ -100,7 +101,7 @@ def person_acted(grant: Grant, name: StepName, now: datetime, *, actor: str, row
 def awaits_sign_in(grant: Grant, name: StepName) -> bool:
     """True when an administrator's sign-in would move the step on now."""
     is_waiting = grant.steps[name].state in (StepState.WAITING_FOR_PERSON, StepState.NEEDS_ATTENTION)
-    return is_waiting and grant.takes_sign_in(name) and not grant.released_at
+    return is_waiting and grant.takes_sign_in(name) and not grant.is_ending
 
 
 def sent_to_consent(grant: Grant, name: StepName, now: datetime) -> Grant:
@@ -132,16 +133,20 @@ def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decisio
     link, not by this.
     """
     step = grant.steps[name]
-    if grant.released_at or not _can_retry(grant, step):
+    if not can_retry(grant, name):
         return None
     for owner in ancestors(name):  # a person has looked: verification may have them done again as often as before
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
     return with_events(begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
 
 
-def _can_retry(grant: Grant, step: Step) -> bool:
+def can_retry(grant: Grant, name: StepName) -> bool:
+    """True where a person may have a step begun again: it needs attention, they have put something right, or as they like."""
+    step = grant.steps[name]
+    if grant.released_at or not is_wanted(grant, name):
+        return False
     is_put_right = step.awaits_person and grant.person_of(step.name) is None
-    is_repeated = STEPS[step.name].repeats is not None and step.state in SETTLED
+    is_repeated = (STEPS[name].repeats is not None or STEPS[name].on_demand) and step.state in SETTLED
     return step.state is StepState.NEEDS_ATTENTION or is_put_right or is_repeated
 
 
@@ -150,7 +155,7 @@ def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> De
 
     Until somebody has consented, a fresh proof counts for more than an older one: a technician is often signed in at home.
     """
-    if grant.released_at or grant.pinned_tenant not in ("", tenant_id):
+    if grant.is_ending or grant.pinned_tenant not in ("", tenant_id):
         return None
     if grant.tenant_id == tenant_id:
         return Decision(grant)
@@ -163,7 +168,7 @@ def expect_tenant(grant: Grant, tenant_id: str) -> Grant | None:
 
     Another tenant that was proved, but has not consented yet, is forgotten: a consent that is on its way from there is refused.
     """
-    if grant.released_at or grant.pinned_tenant not in ("", tenant_id):
+    if grant.is_ending or grant.pinned_tenant not in ("", tenant_id):
         return None
     proved = grant.tenant_id if grant.tenant_id == tenant_id else ""
     return replace(grant, tenant_id=proved, intent=replace(grant.intent, expected_tenant=tenant_id))
@@ -185,7 +190,7 @@ def choose_role_mode(
         ticket_system=ticket_system or grant.intent.ticket_system,
     )
     is_same = intent == grant.intent and role_mode is grant.role_mode
-    if is_same or step.is_done or grant.released_at:
+    if is_same or step.is_done or grant.is_ending:
         return None
     step = replace(step, facts={name: value for name, value in step.facts.items() if name not in (BY_HAND_BECAUSE, MFA_ASKED)})
     grant = replace(grant, intent=intent).with_step(step)
@@ -243,17 +248,18 @@ def _settle(grant: Grant, step: Step, outcome: Outcome, now: datetime) -> Decisi
 
 
 def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> Decision:
-    was, is_first = step.facts, grant.steps[StepName.POLICY_ACTIVATION].finished_at is None
-    facts = {**step.facts, **outcome.facts}
-    step = replace(step, state=StepState.DONE, reason="", clock=None, attempts=0, finished_at=now, facts=facts)
-    was_completed = grant.state is GrantState.COMPLETED
+    was, former = grant, step.facts
+    facts = {**former, **outcome.facts}
+    is_held = step.name is StepName.POLICY_ACTIVATION and grant.intent.is_paused  # nothing was activated
+    finished_at = step.finished_at if is_held else now
+    step = replace(step, state=StepState.DONE, reason="", clock=None, attempts=0, finished_at=finished_at, facts=facts)
     grant = grant.with_step(step)
     if STEPS[step.name].repeats:
-        return _seen_again(grant, step, was, now)
+        return _seen_again(grant, step, former, now)
     decision = unblock(with_events(Decision(grant), now, ("step.done", step.name, facts)), now)
-    if decision.grant.state is GrantState.COMPLETED and not was_completed:
-        decision = with_events(decision, now, *_completion(decision.grant, is_first=is_first))
-    return decision
+    if grant.intent.is_removed and grant.is_whole:
+        decision = replace(decision, grant=replace(decision.grant, released_at=now))
+    return with_events(decision, now, *_milestones(was, decision.grant))
 
 
 def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision:
@@ -265,13 +271,22 @@ def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision
     return with_events(Decision(grant), now, *([("step.done", step.name, step.facts)] if is_news else []))
 
 
-def _completion(grant: Grant, *, is_first: bool) -> tuple[tuple[str, StepName | None, Facts], ...]:
-    """What others are told when a grant is complete: the policy that is now on, then the grant. Or that it is whole again."""
-    if not is_first:
-        return (("grant.restored", None, {"account_id": grant.account_id, "tenant_id": grant.tenant_id}),)
+def _milestones(was: Grant, grant: Grant) -> tuple[tuple[str, StepName | None, Facts], ...]:
+    """What others are told when a grant has come to rest: the policy that is now on, then the grant; or what has become of it."""
+    who = {"account_id": grant.account_id, "tenant_id": grant.tenant_id}
+    if grant.is_proved and not was.is_proved:
+        return (("grant.protecting", None, {**who, "directions": list(grant.intent.directions)}),)
+    if was.is_whole or not grant.is_whole:
+        return ()
+    if grant.intent.is_removed:
+        return (("grant.removed", None, {**who, "service": grant.service}),)
+    was_off = was.steps[StepName.POLICY_ACTIVATION].facts.get(ROUTING) == ROUTING_OFF
+    if grant.intent.is_paused:
+        return () if was_off else (("grant.paused", None, who),)
+    if was.was_completed:
+        return (("grant.resumed" if was_off else "grant.restored", None, who),)
     data = {
-        "account_id": grant.account_id,
-        "tenant_id": grant.tenant_id,
+        **who,
         "service": grant.service,
         "directions": list(grant.intent.directions),
         "policy": grant.intent.policy,
@@ -344,10 +359,16 @@ def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -
     facts = {**step.facts, **outcome.facts}
     grant = grant.with_step(replace(step, state=state, reason=outcome.why, clock=clock, attempts=0, facts=facts))
     for name, definition in STEPS.items():
-        if owner.name in definition.redone_after and grant.steps[name].is_done:
-            grant = grant.with_step(replace(grant.steps[name], state=StepState.BLOCKED, reason=outcome.why, changed_at=now))
+        if owner.name in definition.redone_after and _is_spent(grant.steps[name]):
+            spent = replace(grant.steps[name], state=StepState.BLOCKED, reason=outcome.why, changed_at=now)
+            grant = grant.with_step(replace(spent, clock=None, run_id="", who=None, problem=None, gives_up_at=None))
     decision = begin(grant, replace(owner, reopened=owner.reopened + 1), now, found=outcome.problem)
     return with_events(decision, now, ("step.reopened", owner.name, {"why": outcome.why}))
+
+
+def _is_spent(step: Step) -> bool:
+    """True where a step must be done again once what it was done on changes: it is done, or was meant to show just that."""
+    return step.is_done or (STEPS[step.name].on_demand and step.state is not StepState.BLOCKED)
 
 
 _SETTLERS: Mapping[type[Outcome], Any] = {

@@ -38,14 +38,21 @@ def with_events(decision: Decision, now: datetime, *happenings: tuple[str, StepN
 
 
 def unblock(decision: Decision, now: datetime) -> Decision:
-    """Begin every blocked step whose requirements are met."""
+    """Begin every blocked step whose requirements are met and whose turn it is by the intent."""
     for definition in STEPS.values():
         grant = decision.grant
         step = grant.steps[definition.name]
-        if step.state is StepState.BLOCKED and all(grant.steps[name].is_done for name in ancestors(definition.name)):
+        is_met = all(grant.steps[name].is_done for name in ancestors(definition.name))
+        if step.state is StepState.BLOCKED and is_met and is_wanted(grant, definition.name):
             begun = begin(grant, step, now)
             decision = replace(decision, grant=begun.grant, nudges=decision.nudges + begun.nudges)
     return decision
+
+
+def is_wanted(grant: Grant, name: StepName) -> bool:
+    """True where the grant's intent has a place for the step: a removal ends all else, and a pause what needs routing."""
+    definition, intent = STEPS[name], grant.intent
+    return definition.is_removal is intent.is_removed and not (definition.needs_routing and intent.is_paused)
 
 
 def begin(grant: Grant, step: Step, now: datetime, *, found: Problem | None = None) -> Decision:

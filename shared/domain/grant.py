@@ -18,6 +18,11 @@ BY_HAND_BECAUSE = "by_hand_because"
 """The fact of the role's step that tells why the role must be assigned by hand although another way was chosen; "" or absent
 where nothing stands in the way."""
 
+IS_PROVED = "is_proved"
+"""The fact of the mail proof that tells that it has passed; absent where proofs are switched off."""
+ROUTING, ROUTING_ON, ROUTING_OFF, ROUTING_OFF_AT = "routing", "on", "off", "routing_off_at"
+"""The facts of the steps that switch the routing: how it was read back last, and since when it is off."""
+
 SEALED_ROW = f"sealed|{StepName.ROLE_ASSIGNMENT}"
 """Where the administrator's token for the role lies, sealed, until the step's outcome is saved."""
 SEALED_LIFETIME = timedelta(minutes=30)
@@ -51,6 +56,13 @@ class Scope:
     group: str = ""
 
 
+class Waiver(StrEnum):
+    """What an operator may have a removal not wait for: the scanner's report, or what can't be taken back from outside."""
+
+    SCANNER_QUEUE = "scanner_queue"
+    LEFTOVERS = "leftovers"
+
+
 class RoleMode(StrEnum):
     """How the application gets its rights in Exchange Online.
 
@@ -71,7 +83,12 @@ class Intent:
     """What the account wants; only commands change it.
 
     ``expected_tenant`` is the id of the tenant that the operator expects, "" for whichever an administrator proves. The ticket is
-    what the tenant's policy may want to see with the assignment of a role.
+    what the tenant's policy may want to see with the assignment of a role. ``region`` names the scanner's, "" for the first.
+
+    ``is_paused``: mail is not to be routed for now. ``is_removed``: all that was added to the tenant is to be taken back.
+    ``approved_plan`` is the digest of the plan that an operator has approved; ``accepts_irreversible`` counts for that one alone.
+    ``acknowledged`` and ``fixes`` are keys of preflight's findings: those that a person takes as they are, and those that
+    Grantline is to put right. ``waived`` is what a removal does not wait for.
     """
 
     directions: tuple[Direction, ...]
@@ -81,6 +98,14 @@ class Intent:
     expected_tenant: str = ""
     ticket_number: str = ""
     ticket_system: str = ""
+    region: str = ""
+    is_paused: bool = False
+    is_removed: bool = False
+    approved_plan: str = ""
+    accepts_irreversible: bool = False
+    acknowledged: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+    waived: tuple[Waiver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +163,17 @@ class GrantState(StrEnum):
     IN_PROGRESS = "in_progress"
     NEEDS_ATTENTION = "needs_attention"
     COMPLETED = "completed"
+    PROTECTING = "protecting"
+    PAUSED = "paused"
+    REMOVING = "removing"
+    REMOVED = "removed"
     RELEASED = "released"
+
+
+COMPLETE = frozenset({GrantState.COMPLETED, GrantState.PROTECTING})
+"""The states in which mail is routed as the grant wants it; the later one is proved by test messages."""
+OVER = frozenset({GrantState.RELEASED, GrantState.REMOVED})
+"""The states in which nothing is done for a grant any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +182,7 @@ class Grant:
 
     ``seq`` counts its events, ``published`` those that others have been told. ``publish_by`` is when the sweep takes the rest
     for forgotten. ``indexed_at`` names its live row in the due index. ``released_at`` is when an administrator took the tenant
-    back: nothing is done for the grant after it.
+    back, or when its removal had ended: nothing is done for the grant after it.
     """
 
     grant_id: str
@@ -169,18 +204,56 @@ class Grant:
     def state(self) -> GrantState:
         """The state as a whole: what most needs a person's eye comes first.
 
-        Optional steps do not count, and of what repeats only that it needs somebody.
+        Optional steps do not count, and of what repeats only that it needs somebody. Of a grant that is removed the steps of the
+        removal count alone.
         """
         if self.released_at:
-            return GrantState.RELEASED
-        steps = [step for step in self.steps.values() if not STEPS[step.name].is_optional]
-        if any(step.state is StepState.NEEDS_ATTENTION for step in steps):
+            return GrantState.REMOVED if self.steps[StepName.ACCESS_REMOVAL].is_done else GrantState.RELEASED
+        if any(step.state is StepState.NEEDS_ATTENTION for step in self._counting):
             return GrantState.NEEDS_ATTENTION
-        if any(step.awaits_person for step in steps):
+        if any(step.awaits_person for step in self._counting):
             return GrantState.WAITING_FOR_PERSON
-        if all(step.is_done for step in steps if not STEPS[step.name].repeats):
-            return GrantState.COMPLETED
-        return GrantState.IN_PROGRESS
+        if self.intent.is_removed:
+            return GrantState.REMOVING
+        return self._state_of_routing if self.is_whole else GrantState.IN_PROGRESS
+
+    @property
+    def _state_of_routing(self) -> GrantState:
+        if self.intent.is_paused:
+            return GrantState.PAUSED
+        return GrantState.PROTECTING if self.is_proved else GrantState.COMPLETED
+
+    @property
+    def is_complete(self) -> bool:
+        """True when mail is routed as the grant wants it, whether that is proved already or not."""
+        return self.state in COMPLETE
+
+    @property
+    def is_whole(self) -> bool:
+        """True when every step is done that a grant needs, and none of them but what repeats has anything left to do."""
+        return all(step.is_done for step in self._counting if not STEPS[step.name].repeats)
+
+    @property
+    def is_ending(self) -> bool:
+        """True once the grant is over, or its removal was asked for: nobody is sent to Microsoft for it any more."""
+        return self.released_at is not None or self.intent.is_removed
+
+    @property
+    def is_proved(self) -> bool:
+        """True when test messages have shown, since the last change of the routing, that mail is scanned as it must be."""
+        step = self.steps[StepName.MAIL_PROOF]
+        return step.is_done and bool(step.facts.get(IS_PROVED))
+
+    @property
+    def was_completed(self) -> bool:
+        """True once mail has been routed, whatever has happened to the grant since."""
+        return self.steps[StepName.POLICY_ACTIVATION].finished_at is not None
+
+    @property
+    def _counting(self) -> list[Step]:
+        """The steps that the state as a whole is made from."""
+        definitions = ((step, STEPS[step.name]) for step in self.steps.values())
+        return [step for step, each in definitions if not each.is_optional and each.is_removal is self.intent.is_removed]
 
     @property
     def earliest_clock(self) -> datetime | None:

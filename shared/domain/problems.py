@@ -442,6 +442,31 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Start a new grant for the account if the tenant is to be connected again.",
         Actor.OPERATOR,
     ),
+    "plan_awaits_approval": ProblemKind(
+        "The plan of the changes in the tenant waits for an operator's approval.",
+        "Read the plan on the grant's page and approve it; a plan that has changed meanwhile is shown again.",
+        Actor.OPERATOR,
+    ),
+    "plan_irreversible": ProblemKind(
+        "The plan holds a change that can't be undone.",
+        "Read the plan on the grant's page; approve it with its irreversible changes, if the customer agrees to them.",
+        Actor.OPERATOR,
+    ),
+    "plan_unsafe": ProblemKind(
+        "Carried out, the plan would lose, loop or let past messages in this tenant; nothing was changed.",
+        "Look at the routes on the plan's page: change the rules or connectors that they name, then retry the step.",
+        Actor.OPERATOR,
+    ),
+    "grant_removed": ProblemKind(
+        "What this grant added to its tenant is being taken back, or has been; nothing else is done for it any more.",
+        "Start a new grant for the account if the tenant is to be connected again.",
+        Actor.OPERATOR,
+    ),
+    "command_untimely": ProblemKind(
+        "The grant, as it is now, has no use for this command.",
+        "Nothing was changed. Look at the grant's state, then send the command that fits it.",
+        Actor.OPERATOR,
+    ),
     "message_unreadable": ProblemKind(
         "A queue message for this grant could not be read; it is kept as a dead letter.",
         "Look at the dead letter's reason; correct and replay it, or retry the step.",

@@ -35,7 +35,12 @@ class StepName(StrEnum):
     VERIFICATION = "verification"
     POLICY_ACTIVATION = "policy_activation"
     ACTIVITY_CONSENT = "activity_consent"
+    MAIL_PROOF = "mail_proof"
     ACCESS_WATCH = "access_watch"
+    ROUTING_REMOVAL = "routing_removal"
+    DRAIN = "drain"
+    MAIL_FLOW_REMOVAL = "mail_flow_removal"
+    ACCESS_REMOVAL = "access_removal"
 
 
 class StepState(StrEnum):
@@ -72,6 +77,12 @@ class StepDefinition:
     """The steps after which, when one of them was done again in a completed grant, this one is done again."""
     repeats: timedelta | None = None
     """How long after it was done, or needed a person, the step is done again; a grant is complete without it."""
+    on_demand: bool = False
+    """True for what a person may have done again at any time."""
+    needs_routing: bool = False
+    """True for what makes no sense while the routing is paused."""
+    is_removal: bool = False
+    """True for what takes back what the others made: begun only by the command that removes a grant, which ends the others."""
     retry_first: timedelta = timedelta(seconds=2)
     retry_cap: timedelta = timedelta(minutes=5)
     give_up: timedelta = timedelta(hours=24)
@@ -159,11 +170,43 @@ _TABLE = (
         give_up=timedelta(minutes=30),
     ),
     StepDefinition(
+        StepName.MAIL_PROOF,
+        "Prove with test messages that mail is scanned",
+        (StepName.POLICY_ACTIVATION,),
+        Queue.VERIFICATIONS,
+        is_optional=True,
+        redone_after=(StepName.MAIL_FLOW, StepName.POLICY_ACTIVATION),
+        on_demand=True,
+        needs_routing=True,
+    ),
+    StepDefinition(
         StepName.ACCESS_WATCH,
         "Watch the consents and the role",
         (StepName.POLICY_ACTIVATION,),
         Queue.VERIFICATIONS,
         repeats=timedelta(days=1),
+    ),
+    StepDefinition(StepName.ROUTING_REMOVAL, "Switch off the routing for good", (), Queue.MAIL_FLOW_CHANGES, is_removal=True),
+    StepDefinition(
+        StepName.DRAIN,
+        "Wait until no message is under way",
+        (StepName.ROUTING_REMOVAL,),
+        Queue.MAIL_FLOW_CHANGES,
+        is_removal=True,
+    ),
+    StepDefinition(
+        StepName.MAIL_FLOW_REMOVAL,
+        "Take back what was added to the mail flow",
+        (StepName.DRAIN,),
+        Queue.MAIL_FLOW_CHANGES,
+        is_removal=True,
+    ),
+    StepDefinition(
+        StepName.ACCESS_REMOVAL,
+        "See that the consents and the role are taken back",
+        (StepName.MAIL_FLOW_REMOVAL,),
+        Queue.VERIFICATIONS,
+        is_removal=True,
     ),
 )
 

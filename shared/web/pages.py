@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from shared import messages
 from shared.commands import AccountHasGrantError, CommandReusedError
 from shared.consent.state import new_secret
-from shared.domain.grant import BY_HAND_BECAUSE, Grant, GrantState, RoleMode
+from shared.domain.grant import BY_HAND_BECAUSE, Grant, RoleMode
 from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import StepName, StepState
 from shared.mailflow.desired import planned_objects
@@ -131,7 +131,7 @@ async def live(site: Site, request: Request) -> Reply:
 async def _shown(site: Site, request: Request) -> dict[str, Any]:
     """Return what the templates show of a grant."""
     stored = (await site.load(request)).grant
-    is_at_rest = stored.state in (GrantState.COMPLETED, GrantState.RELEASED)
+    is_at_rest = stored.is_complete or stored.state in views.AT_REST
     return {
         **await shown_grant(site, request, stored),
         "announcement": views.announcement(stored),

@@ -27,6 +27,8 @@ from shared.workflows.run import PROGRESS_ROWS
 LOG = logging.getLogger(__name__)
 
 STATUS = {
+    "grant_removed": 409,
+    "command_untimely": 409,
     "grant_unknown": 404,
     "sign_in_needed": 401,
     "not_allowed": 403,

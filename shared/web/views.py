@@ -35,6 +35,19 @@ EVENT_TITLES: Mapping[str, str] = {
     "grant.restored": "Access restored",
     "grant.released": "Tenant released",
     "tenant.transferred": "Tenant taken over from another account",
+    "grant.protecting": "Protection proved by test messages",
+    "grant.paused": "Routing paused",
+    "grant.resumed": "Routing resumed",
+    "grant.removed": "Everything taken back from the tenant",
+    "routing.pause_asked": "Pause asked for",
+    "routing.resume_asked": "Resumption asked for",
+    "plan.approved": "Plan approved",
+    "finding.acknowledged": "Finding acknowledged",
+    "finding.fix_asked": "Fix of a finding asked for",
+    "removal.asked": "Removal asked for",
+    "removal.waived": "Removal told not to wait",
+    "scanner.reported": "Report of the scanner's queue",
+    "probe.reported": "Report of a test message",
     "message.dead_lettered": "A message could not be read",
 }
 """What audit events are called on the screen, by their type."""
@@ -53,6 +66,12 @@ UNTOLD = frozenset(
     }
 )
 """Details of events that tell a person nothing that the page does not say already."""
+AT_REST: Mapping[GrantState, str] = {
+    GrantState.RELEASED: "grant.released",
+    GrantState.REMOVED: "grant.removed",
+    GrantState.PAUSED: "grant.paused",
+}
+"""Which event tells of a state in which a grant rests without mail being routed."""
 MOMENTS = frozenset(
     {"until", "give_up_at", "assigned_at", "expires_at", "role_begins_at", "role_ends_at", "role_seen_at", "checked_at"}
 )
@@ -77,7 +96,7 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
         "tenant_name": grant.steps[StepName.DIRECTORY_SYNC].facts.get("tenant_name", ""),
         "expected_tenant": grant.intent.expected_tenant,
         "state": grant.state,
-        "message": SUCCESS_MESSAGE if grant.state is GrantState.COMPLETED else "",
+        "message": SUCCESS_MESSAGE if grant.is_complete else "",
         "directions": list(grant.intent.directions),
         "scope": {
             "kind": grant.intent.scope.kind,
@@ -92,7 +111,11 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
         "released_at": _moment(grant.released_at),
         "created_at": schedule.stamp(grant.created_at),
         "created_by": grant.created_by,
-        "steps": [step_view(grant, step, progress.get(step.name, {})) for step in grant.steps.values()],
+        "steps": [
+            step_view(grant, step, progress.get(step.name, {}))
+            for step in grant.steps.values()
+            if grant.intent.is_removed or not STEPS[step.name].is_removal
+        ],
     }
 
 
@@ -123,10 +146,7 @@ def step_view(grant: Grant, step: Step, progress: Facts) -> View:
 
 def _can_retry(grant: Grant, step: Step) -> bool:
     """Tell whether a person who has put something right can say so, or have what is looked at daily looked at now."""
-    if grant.released_at or decide.awaits_sign_in(grant, step.name):
-        return False
-    is_settled = STEPS[step.name].repeats is not None and step.state in decide.SETTLED
-    return step.awaits_person or step.state is StepState.NEEDS_ATTENTION or is_settled
+    return decide.can_retry(grant, step.name) and not decide.awaits_sign_in(grant, step.name)
 
 
 def consent_view(grant: Grant, name: StepName) -> View:
@@ -173,7 +193,7 @@ def receipt(grant: Grant, snapshot: Sequence[Row], delegated: Sequence[AskedPerm
     sync = grant.steps[StepName.DIRECTORY_SYNC]
     was_completed = is_granted(grant)
     return {
-        "message": SUCCESS_MESSAGE if grant.state is GrantState.COMPLETED else "",
+        "message": SUCCESS_MESSAGE if grant.is_complete else "",
         "grant_id": grant.grant_id,
         "tenant_id": grant.tenant_id,
         "tenant_name": sync.facts.get("tenant_name", ""),
@@ -196,7 +216,7 @@ def receipt(grant: Grant, snapshot: Sequence[Row], delegated: Sequence[AskedPerm
 
 def is_granted(grant: Grant) -> bool:
     """True once the grant has been complete, whatever has happened to it since."""
-    return grant.steps[StepName.POLICY_ACTIVATION].finished_at is not None
+    return grant.was_completed
 
 
 def _signed_in(grant: Grant) -> bool:
@@ -238,10 +258,10 @@ def event_lines(event: Event) -> View:
 
 def announcement(grant: Grant) -> str:
     """Return in a sentence what a screen reader says when a grant has moved: nothing that changes with every look."""
-    if grant.state is GrantState.COMPLETED:
+    if grant.is_complete:
         return SUCCESS_MESSAGE
-    if grant.state is GrantState.RELEASED:
-        return EVENT_TITLES["grant.released"]
+    if grant.state in AT_REST:
+        return EVENT_TITLES[AT_REST[grant.state]]
     moving = [step for step in grant.steps.values() if step.state not in (StepState.BLOCKED, StepState.DONE)]
     required = [step for step in moving if not STEPS[step.name].is_optional]
     return " ".join(f"{STEPS[step.name].title}: {step.state.replace('_', ' ')}." for step in required)
@@ -272,7 +292,7 @@ def service_account(grant: Grant) -> View:
         "tenant_name": sync.facts.get("tenant_name", ""),
         "service": grant.service,
         "directions": list(grant.intent.directions),
-        "state": "active" if grant.state is GrantState.COMPLETED else grant.state,
+        "state": "active" if grant.is_complete else grant.state,
         "role_end": role_end(grant),
         "last_check": _last_check(grant),
         "created_by": grant.created_by,

@@ -1,20 +1,23 @@
 """The mail-flow objects: read the tenant, compare, change only what differs, read back.
 
-Idempotent and resumable at any call: each run begins with what the tenant holds, and adopts what an earlier run has made. The
-routing rules stay off here. The plan that operators see and approve, and undo, come before and beside this step.
+Idempotent and resumable at any call: each run begins with what the tenant holds, and adopts what an earlier run has made. What is
+to be changed is kept as a plan first, and waits for whoever must allow it. The routing rules stay off here.
 """
 
 from datetime import timedelta
+from typing import Any
 
 from shared.domain import schedule
+from shared.domain.grant import Row
 from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
 from shared.domain.problems import problem
-from shared.domain.steps import StepName
 from shared.mailflow import kinds
 from shared.mailflow.desired import Routing
 from shared.mailflow.diff import Difference
 from shared.mailflow.facts import missing_facts
 from shared.mailflow.kinds import READ_CMDLETS
+from shared.ports import Exchange
+from shared.workflows.plans import KeptPlan, applied, newest_plan, plan_for, what_holds_up
 from shared.workflows.run import Run, told
 from shared.workflows.tenant import StaleReadError, View, apply, look, show_progress
 
@@ -35,21 +38,29 @@ async def mail_flow(run: Run) -> Outcome:
     view = await look(run, exchange, routing_of(run))
     if view.foreign:
         return NeedsPerson(problem=problem("foreign_object", raw="; ".join(item.name for item in view.foreign)))
-    pending = view.changes
-    await show_progress(run, view, pending)
-    if not pending:
-        return Done(facts=_made(view))
+    await show_progress(run, view.changes, len(view.desired))
+    if not view.changes:
+        return _made(view, applied(run, await newest_plan(run)))
     if _is_settling(run):
         return wait_to_see(run, view.differences)
+    plan = await plan_for(run, view)
+    obstacle = what_holds_up(run, plan)
+    return NeedsPerson(problem=obstacle, facts=plan.facts) if obstacle else await _carry_out(run, exchange, view, plan)
+
+
+async def _carry_out(run: Run, exchange: Exchange, view: View, plan: KeptPlan) -> Outcome:
+    """Make the changes that are left of a plan, and read back whether they show."""
     try:
-        is_complete = await apply(run, exchange, view)
+        is_complete = await apply(run, exchange, view.changes, len(view.desired))
     except StaleReadError as error:
         return wait_to_see(run, view.differences, raw=str(error))
     written = schedule.stamp(run.clock())
     if not is_complete:
-        return Progress()
+        return Progress(facts=plan.facts)
     left = await look(run, exchange, routing_of(run))
-    return wait_to_see(run, left.differences, **{LAST_WRITE: written}) if left.changes else Done(facts=_made(left))
+    if left.changes:
+        return wait_to_see(run, left.differences, **{LAST_WRITE: written}, **plan.facts)
+    return _made(left, applied(run, plan), **plan.facts)
 
 
 async def read_facts(run: Run) -> list[Difference]:
@@ -61,11 +72,10 @@ async def read_facts(run: Run) -> list[Difference]:
 
 def routing_of(run: Run) -> Routing:
     """Return how the routing rules must stand before the policy's activation has its turn: off, until it has had it once."""
-    was_on = run.grant.steps[StepName.POLICY_ACTIVATION].finished_at is not None
-    return Routing.KEPT if was_on else Routing.OFF
+    return Routing.KEPT if run.grant.was_completed else Routing.OFF
 
 
-def wait_to_see(run: Run, left: list[Difference], *, raw: str = "", **facts: str) -> Wait:
+def wait_to_see(run: Run, left: list[Difference], *, raw: str = "", **facts: Any) -> Wait:
     """Return the outcome of writes that do not show yet: Exchange's reads may lag behind; a person looks when they stay so."""
     then = NeedsPerson(problem=problem("fact_missing", cause=told(left), raw=raw))
     delay = schedule.backoff(run.step.attempts + 1, READ_BACK_FIRST, READ_BACK_CAP)
@@ -81,8 +91,9 @@ def _is_settling(run: Run) -> bool:
     return written >= (run.step.begun_at or written) and run.clock() < written + SETTLING
 
 
-def _made(view: View) -> dict[str, object]:
-    return {
+def _made(view: View, rows: tuple[Row, ...], **facts: Any) -> Done:
+    made = {
         "objects": [{"kind": str(item.kind), "name": item.name} for item in view.desired],
         "names": [item.name for item in view.desired],
     }
+    return Done(facts={**made, **facts}, rows=rows)

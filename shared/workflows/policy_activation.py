@@ -1,12 +1,16 @@
-"""The routing rules are switched on, once the way back is verified; then the grant is complete."""
+"""The routing rules are switched as the grant wants them: on, once the way back is verified, or off while it is paused."""
 
 from datetime import timedelta
 
+from shared.domain import schedule
+from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON
 from shared.domain.outcomes import Done, Outcome, Progress, Reopen, Wait
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
 from shared.mailflow.desired import Routing
-from shared.mailflow.diff import STATE, Difference
+from shared.mailflow.diff import STATE, Change, Difference
+from shared.mailflow.kinds import DISABLE_RULE
+from shared.ports import Exchange
 from shared.workflows.mail_flow import READ_BACK_CAP, wait_to_see
 from shared.workflows.run import Run, told
 from shared.workflows.tenant import StaleReadError, View, apply, look
@@ -16,21 +20,56 @@ STALE_GIVE_UP = timedelta(minutes=10)
 
 
 async def policy_activation(run: Run) -> Outcome:
-    """Switch the routing rules on and see that they are. While anything else is not as verified, nothing is switched."""
+    """Switch the routing rules as the grant wants them, and see that they are."""
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
+    return await (switch_off if run.grant.intent.is_paused else _switch_on)(run, exchange)
+
+
+async def _switch_on(run: Run, exchange: Exchange) -> Outcome:
+    """Switch the routing rules on. While anything else is not as verified, nothing is switched."""
     view = await look(run, exchange, Routing.ON)
     broken = _not_a_switch(view)
     if broken:
         return _restore(run, broken)
     try:
-        if not await apply(run, exchange, view):
+        if not await apply(run, exchange, view.changes, len(view.desired)):
             return Progress()
     except StaleReadError as error:
         return wait_to_see(run, view.differences, raw=str(error))
     left = await look(run, exchange, Routing.ON) if view.changes else view
     if left.differences:
         return wait_to_see(run, left.differences)
-    return Done(facts={"routing_rules": sorted(_routing_names(view)), "policy": run.grant.intent.policy})
+    return Done(facts={**_rules(view), "policy": run.grant.intent.policy, ROUTING: ROUTING_ON, ROUTING_OFF_AT: ""})
+
+
+async def switch_off(run: Run, exchange: Exchange) -> Outcome:
+    """Switch the routing rules off, whatever else is not as it must be: mail goes its way without the scanner then."""
+    view = await look(run, exchange)
+    pending = _disabling(view)
+    try:
+        if not await apply(run, exchange, pending, len(view.desired)):
+            return Progress()
+    except StaleReadError as error:
+        return wait_to_see(run, _routing_differences(view), raw=str(error))
+    left = await look(run, exchange) if pending else view
+    if _disabling(left):
+        return wait_to_see(run, _routing_differences(left))
+    off_at = "" if pending else run.step.facts.get(ROUTING_OFF_AT)
+    return Done(facts={**_rules(view), ROUTING: ROUTING_OFF, ROUTING_OFF_AT: off_at or schedule.stamp(run.clock())})
+
+
+def _disabling(view: View) -> list[Change]:
+    """Return what switches rules of ours off that are on."""
+    return [change for change in view.changes if change.cmdlet == DISABLE_RULE]
+
+
+def _routing_differences(view: View) -> list[Difference]:
+    names = {change.object.name for change in _disabling(view)}
+    return [item for item in view.differences if item.property == STATE and item.object in names]
+
+
+def _rules(view: View) -> dict[str, list[str]]:
+    return {"routing_rules": sorted(_routing_names(view))}
 
 
 def _routing_names(view: View) -> set[str]:

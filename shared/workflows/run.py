@@ -47,6 +47,9 @@ class GrantRows(Protocol):
     async def row(self, key: str) -> Facts | None:
         """Return one row, or None."""
 
+    async def rows(self, prefix: str) -> list[Row]:
+        """Return the rows whose key begins with ``prefix``, in key order."""
+
     async def put(self, row: Row) -> None:
         """Write one row; last one wins."""
 
@@ -64,7 +67,10 @@ class Clients:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one step. No write begins after ``deadline``."""
+    """One run of one step. No write in a tenant begins after ``deadline``, nor unless ``holds_step`` says that it may.
+
+    ``holds_step`` reads the grant anew, one row: a pause, a removal, a release and a lost lease all take the step from the run.
+    """
 
     grant: Grant
     step: Step
@@ -72,6 +78,7 @@ class Run:
     settings: Settings
     clock: Clock
     deadline: datetime
+    holds_step: Callable[[], Awaitable[bool]]
 
     def time_left(self) -> timedelta:
         """Return how long this run may still work."""

@@ -8,6 +8,7 @@ from shared.workflows.activity import activity_consent
 from shared.workflows.consents import directory_consent, mail_flow_consent
 from shared.workflows.directory_sync import directory_sync
 from shared.workflows.mail_flow import mail_flow
+from shared.workflows.mail_proof import mail_proof
 from shared.workflows.policy_activation import policy_activation
 from shared.workflows.preflight import preflight
 from shared.workflows.role_assignment import role_assignment
@@ -24,6 +25,7 @@ WORKFLOWS: Mapping[StepName, Workflow] = {
     StepName.VERIFICATION: verification,
     StepName.POLICY_ACTIVATION: policy_activation,
     StepName.ACTIVITY_CONSENT: activity_consent,
+    StepName.MAIL_PROOF: mail_proof,
     StepName.ACCESS_WATCH: access_watch,
 }
 """One workflow for every step."""

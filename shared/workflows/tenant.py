@@ -94,27 +94,28 @@ async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmd
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
 
 
-async def apply(run: Run, exchange: Exchange, view: View) -> bool:
-    """Make the view's changes one after the other, each journaled before and after, and show how far they are.
+async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int) -> bool:
+    """Make changes one after the other, each journaled before and after, and show how far they are of ``of`` objects.
 
-    Returns False when the time ended before they did. Raises RefusedError that names the object when Exchange refuses one,
-    StaleReadError when what was read is out of date.
+    The run's right to write is read anew before each. Returns False when its time, or that right, ended before the changes did.
+    Raises RefusedError that names the object when Exchange refuses one, StaleReadError when what was read is out of date.
     """
-    pending = view.changes
     for number, change in enumerate(pending, start=1):
         if run.time_left() <= WRITE_MARGIN:
             return False
         await run.clients.journal.before(change.object.name, change.former)
+        if not await run.holds_step():
+            return False
         await _write(exchange, change)
         await run.clients.journal.after(change.object.name, change.result)
-        await show_progress(run, view, pending[number:])
+        await show_progress(run, pending[number:], of)
     return True
 
 
-async def show_progress(run: Run, view: View, pending: Sequence[Change]) -> None:
-    """Show how many objects are as the grant wants them, of how many; ``pending`` is what is still to be changed."""
-    unfinished = {(change.object.kind, change.object.name) for change in pending}
-    value = {"objects": len(view.desired) - len(unfinished), "of": len(view.desired), "at": schedule.stamp(run.clock())}
+async def show_progress(run: Run, pending: Sequence[Change], of: int) -> None:
+    """Show how many of the grant's objects are as it wants them; ``pending`` is what is still to be changed."""
+    unfinished = {change.object.name for change in pending}
+    value = {"objects": max(of - len(unfinished), 0), "of": of, "at": schedule.stamp(run.clock())}
     await run.clients.rows.put(progress_row(run.step.name, value))
 
 

@@ -37,7 +37,7 @@ IN_STATE = {
     StepState.NEEDS_ATTENTION: {"who": Actor.OPERATOR, "reason": "It did not work.", "problem": HELD},
 }
 """What a step has in each of its states."""
-SHOWN = tuple(name for name in StepName if not STEPS[name].is_optional)
+SHOWN = tuple(name for name, each in STEPS.items() if not each.is_optional and not each.is_removal)
 """The steps that every grant's page shows."""
 
 

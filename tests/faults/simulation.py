@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 from shared.domain import decide
-from shared.domain.grant import Direction, Grant, GrantState, Intent, Nudge, Row, Scope, Step
+from shared.domain.grant import Direction, Grant, Intent, Nudge, Row, Scope, Step
 from shared.domain.outcomes import Done, Failed, Outcome, Progress, Wait
 from shared.domain.problems import problem
 from shared.domain.steps import WORK_QUEUES, StepName, StepState
@@ -276,4 +276,4 @@ def play(seed: int, engine_class: type[Engine] = Engine, odds: Odds | None = Non
 def _is_over(grant: Grant) -> bool:
     """Tell whether the grant is complete, its watch has looked once, and others have been told everything."""
     has_watched = grant.steps[StepName.ACCESS_WATCH].is_done
-    return grant.state is GrantState.COMPLETED and has_watched and grant.published == grant.seq
+    return grant.is_complete and has_watched and grant.published == grant.seq

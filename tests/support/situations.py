@@ -24,7 +24,7 @@ LATER = NOW + timedelta(hours=12)
 RAW = "AADSTS50105: the administrator's <b>own</b> \u202ewords\u202c of Microsoft, " + "long" * 60
 """What Microsoft said: with markup, with a mark that turns the text, and without a place to break the line."""
 CORRELATION = "7f0d8f3a-0000-4000-8000-000000000001"
-REQUIRED = tuple(name for name in StepName if not STEPS[name].is_optional)
+REQUIRED = tuple(name for name, each in STEPS.items() if not each.is_optional and not each.is_removal)
 MANY_ROWS = 60
 """More accounts than one page of the dashboard shows."""
 

@@ -10,6 +10,7 @@ from shared.domain.grant import Direction, Facts, Grant, Intent, Row, Scope, Sco
 from shared.domain.outcomes import Outcome, Progress, Wait
 from shared.domain.steps import StepName
 from shared.ports import Bindings, DirectoryStore, Exchange, Microsoft
+from shared.settings import Settings
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.policy_activation import policy_activation
 from shared.workflows.preflight import preflight
@@ -78,6 +79,11 @@ class MemoryRows:
         """Return what was written last under a key."""
         return next((row.value for row in reversed(self.shown) if row.key == key), None)
 
+    async def rows(self, prefix: str) -> list[Row]:
+        """Return what was written last under each key that begins with ``prefix``, in key order."""
+        newest = {row.key: row for row in self.shown if row.key.startswith(prefix)}
+        return [newest[key] for key in sorted(newest)]
+
     async def put(self, row: Row) -> None:
         """Keep the row."""
         self.shown.append(row)
@@ -106,6 +112,9 @@ class Bench:
     tick: timedelta = timedelta()
     """How much time each look at the clock takes."""
     rows: MemoryRows = field(default_factory=MemoryRows)
+    loses_step_after: int | None = None
+    """After how many writes a command takes the step from the run; None for never."""
+    settings: Settings = SETTINGS
     journal: MemoryJournal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,11 +136,16 @@ class Bench:
             bindings=cast("Bindings", NobodyBefore()),
         )
         grant = Grant(GRANT_ID, "account", "Contoso", self.intent, NOW, "operator", tenant_id="tenant")
-        return Run(grant, self.step, clients, SETTINGS, self.clock, self.now + timedelta(seconds=60))
+        return Run(grant, self.step, clients, self.settings, self.clock, self.now + timedelta(seconds=60), self._holds_step)
+
+    async def _holds_step(self) -> bool:
+        return self.loses_step_after is None or len(self.exchange.writes) < self.loses_step_after
 
     async def once(self, workflow: Workflow) -> Outcome:
         """Run the workflow once and carry on what its outcome says."""
         outcome = await workflow(self.run())
+        for row in outcome.rows:
+            await self.rows.put(row)
         if isinstance(outcome, Wait):
             self.now = outcome.until
             self.step = replace(self.step, attempts=self.step.attempts + 1, facts={**self.step.facts, **outcome.facts})

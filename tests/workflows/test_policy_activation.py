@@ -1,18 +1,20 @@
 """Policy activation: routing goes on last, and only while everything else stands."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from shared.domain.grant import Intent, Scope
+from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON, Intent, Scope
 from shared.domain.outcomes import Done, NeedsPerson, Progress, Reopen, Wait
+from shared.domain.schedule import stamp
 from shared.domain.steps import StepName
 from shared.workflows.mail_flow import NEEDED_CMDLETS, mail_flow
 from shared.workflows.policy_activation import policy_activation
 from tests.workflows.fake_exchange import PowerCutError
 from tests.workflows.mail_flow_runs import BOTH, INTENTS, NAMES, Bench, life
 
-ROUTING = ["Grantline Inline Inbound Domain Rule", "Grantline Inline Outbound Domain Rule"]
+ROUTING_RULES = ["Grantline Inline Inbound Domain Rule", "Grantline Inline Outbound Domain Rule"]
 
 
 async def _applied(intent: Intent | None = None) -> Bench:
@@ -25,7 +27,7 @@ async def _applied(intent: Intent | None = None) -> Bench:
 
 def _states(bench: Bench) -> list[str]:
     states = {rule["Name"]: rule["State"] for rule in bench.exchange.objects["TransportRule"]}
-    return [states[name] for name in ROUTING]
+    return [states[name] for name in ROUTING_RULES]
 
 
 async def test_the_routing_rules_go_on_and_nothing_else_changes() -> None:
@@ -34,10 +36,10 @@ async def test_the_routing_rules_go_on_and_nothing_else_changes() -> None:
     outcome = await bench.once(policy_activation)
 
     assert isinstance(outcome, Done)
-    assert outcome.facts == {"routing_rules": ROUTING, "policy": "standard"}
+    assert outcome.facts == {"routing_rules": ROUTING_RULES, "policy": "standard", "routing": ROUTING_ON, "routing_off_at": ""}
     assert _states(bench) == ["Enabled", "Enabled"]
     assert {cmdlet for cmdlet, _ in bench.exchange.writes} == {"Enable-TransportRule"}
-    assert ("before", ROUTING[0], {"State": "Disabled"}) in bench.journal.entries
+    assert ("before", ROUTING_RULES[0], {"State": "Disabled"}) in bench.journal.entries
 
 
 async def test_progress_is_shown_after_every_switch() -> None:
@@ -129,7 +131,7 @@ async def test_a_switch_that_never_shows_is_a_persons_matter() -> None:
 
     assert isinstance(outcome, NeedsPerson)
     assert outcome.problem.code == "fact_missing"
-    assert f"{ROUTING[0]}: State is 'Disabled', must be 'Enabled'" in outcome.problem.cause
+    assert f"{ROUTING_RULES[0]}: State is 'Disabled', must be 'Enabled'" in outcome.problem.cause
 
 
 async def test_no_switch_after_the_time_is_up() -> None:
@@ -147,3 +149,66 @@ async def test_every_needed_cmdlet_is_used_and_no_other() -> None:
     used = {cmdlet for intent in INTENTS for cmdlet, _ in (await life(intent)).exchange.calls}
 
     assert used == NEEDED_CMDLETS
+
+
+async def _paused() -> Bench:
+    """Return a bench whose routing was on, and is to be off now."""
+    bench = await _applied()
+    await bench.once(policy_activation)
+    bench.exchange.calls.clear()
+    bench.intent = replace(bench.intent, is_paused=True)
+    return bench
+
+
+async def test_a_pause_switches_the_routing_off_and_nothing_else() -> None:
+    """The routing rules are off and read back; connectors and verdict rules stay as they are."""
+    bench = await _paused()
+    outcome = await bench.once(policy_activation)
+
+    assert isinstance(outcome, Done)
+    assert (outcome.facts[ROUTING], _states(bench)) == (ROUTING_OFF, ["Disabled", "Disabled"])
+    assert {cmdlet for cmdlet, _ in bench.exchange.writes} == {"Disable-TransportRule"}
+    assert outcome.facts[ROUTING_OFF_AT] == stamp(bench.now)
+
+
+async def test_a_pause_does_not_need_the_rest_to_stand() -> None:
+    """Where a connector is gone, routing is all the more to be switched off."""
+    bench = await _paused()
+    bench.exchange.objects["InboundConnector"] = []
+
+    assert isinstance(await bench.once(policy_activation), Done)
+    assert _states(bench) == ["Disabled", "Disabled"]
+
+
+async def test_a_pause_is_looked_at_again_until_it_shows() -> None:
+    """A rule that still reads as on is no pause."""
+    bench = await _paused()
+    bench.exchange.freeze(reads=20)
+    first = await bench.once(policy_activation)
+    bench.exchange.stale_reads = 0
+
+    assert isinstance(first, Wait)
+    assert isinstance(await bench.once(policy_activation), Done)
+
+
+async def test_a_second_look_at_a_pause_keeps_its_beginning() -> None:
+    """Since when the routing is off is what a removal counts from."""
+    bench = await _paused()
+    first = await bench.once(policy_activation)
+    assert isinstance(first, Done)
+    bench.step = replace(bench.step, facts=first.facts)
+    bench.now += timedelta(hours=5)
+    second = await bench.once(policy_activation)
+
+    assert isinstance(second, Done)
+    assert second.facts[ROUTING_OFF_AT] == first.facts[ROUTING_OFF_AT]
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+async def test_a_pause_between_two_switches_stops_the_next(writes: int) -> None:
+    """Whoever pauses while rules are switched on finds no rule switched on after it."""
+    bench = await _applied()
+    bench.loses_step_after = writes
+
+    assert isinstance(await bench.once(policy_activation), Progress)
+    assert _states(bench).count("Enabled") == writes

@@ -20,13 +20,15 @@ def _wait(then: outcomes.NeedsPerson | outcomes.Failed) -> outcomes.Wait:
 
 
 def _completed() -> Grant:
-    return completed_until(ACTIVITY)
+    return ran(completed_until(ACTIVITY), StepName.MAIL_PROOF, outcomes.Done())
 
 
-def test_it_is_the_only_one_and_nothing_requires_it() -> None:
-    """No step of the grant stands on what is optional."""
-    assert [name for name, definition in STEPS.items() if definition.is_optional] == [ACTIVITY]
-    assert all(ACTIVITY not in definition.requires for definition in STEPS.values())
+def test_nothing_requires_what_is_optional() -> None:
+    """No step of the grant stands on what is optional: the permission for activity data, and the proof."""
+    optional = {name for name, definition in STEPS.items() if definition.is_optional}
+
+    assert optional == {ACTIVITY, StepName.MAIL_PROOF}
+    assert not any(optional & set(definition.requires) for definition in STEPS.values())
 
 
 def test_it_is_offered_when_the_grant_is_complete_and_nobody_is_hurried() -> None:

@@ -19,8 +19,8 @@ DAY = timedelta(days=1)
 
 
 def completed() -> Grant:
-    """Return a grant that is complete, and whose watch is asked for."""
-    return replace(completed_until(WATCH), tenant_id=TENANT)
+    """Return a grant that is complete, without a proof, and whose watch is asked for."""
+    return replace(ran(completed_until(WATCH), StepName.MAIL_PROOF, Done()), tenant_id=TENANT)
 
 
 def given(decision: Decision | None) -> Grant:

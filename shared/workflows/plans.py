@@ -1,0 +1,107 @@
+"""The plan of a grant's mail flow: made from what was read, kept in a row, carried out once it may be.
+
+A plan counts for the changes that it lists. What is left of it after a crash, or after somebody has done a part by hand, is still
+that plan; a change that it does not list makes another one, with a number and an approval of its own.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.domain import schedule
+from shared.domain.grant import Facts, Row
+from shared.domain.problems import Problem, problem
+from shared.mailflow.diff import Change
+from shared.workflows.run import Run
+from shared.workflows.tenant import View
+
+PLAN_ROWS = "plan|"
+"""How the keys of the rows of plans begin; the last one is the newest."""
+APPLIED_AT = "applied_at"
+"""When a plan was seen to be carried out: whatever differs later makes another one."""
+PLAN, PLAN_NUMBER = "plan", "plan_number"
+"""The facts of the step that tell which plan it is at: its digest and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPlan:
+    """A plan as its row has it: the document for people and programs, and the digests of its changes as ``steps``."""
+
+    number: int
+    document: Facts
+
+    @property
+    def row(self) -> Row:
+        """The row that keeps it."""
+        return Row(f"{PLAN_ROWS}{self.number:04}", self.document)
+
+    @property
+    def digest(self) -> str:
+        """What an approval names it by."""
+        return str(self.document["digest"])
+
+    @property
+    def facts(self) -> Facts:
+        """What its step leaves behind of it."""
+        return {PLAN: self.digest, PLAN_NUMBER: self.number}
+
+    def covers(self, pending: Sequence[Change]) -> bool:
+        """True when these changes are what is left of it."""
+        return APPLIED_AT not in self.document and set(map(change_digest, pending)) <= set(self.document["steps"])
+
+
+async def plan_for(run: Run, view: View) -> KeptPlan:
+    """Return the plan that the view's changes belong to, kept before anything is done: the newest one, or one that is new."""
+    newest = await newest_plan(run)
+    if newest and newest.covers(view.changes):
+        return newest
+    plan = KeptPlan(newest.number + 1 if newest else 1, {**_document(view), "at": schedule.stamp(run.clock())})
+    await run.clients.rows.put(plan.row)
+    return plan
+
+
+async def newest_plan(run: Run) -> KeptPlan | None:
+    """Return the plan that was made last; None before the first."""
+    rows = await run.clients.rows.rows(PLAN_ROWS)
+    return KeptPlan(int(rows[-1].key.removeprefix(PLAN_ROWS)), rows[-1].value) if rows else None
+
+
+def applied(run: Run, plan: KeptPlan | None) -> tuple[Row, ...]:
+    """Return the row of a plan that was carried out now, if it is news."""
+    if plan is None or APPLIED_AT in plan.document:
+        return ()
+    return (KeptPlan(plan.number, {**plan.document, APPLIED_AT: schedule.stamp(run.clock())}).row,)
+
+
+def what_holds_up(run: Run, plan: KeptPlan) -> Problem | None:
+    """Return why a plan is not carried out yet: it would harm, or a person has to allow it first; None when it may begin."""
+    intent, document = run.grant.intent, plan.document
+    is_approved = intent.approved_plan == plan.digest
+    if not document["is_safe"]:
+        return problem("plan_unsafe", raw=_harm(document))
+    if document["irreversible"] and not (is_approved and intent.accepts_irreversible):
+        return problem("plan_irreversible", raw="; ".join(map(str, document["irreversible"])))
+    if run.settings.plan_approval == "operator" and not is_approved:
+        return problem("plan_awaits_approval", raw=f"plan {plan.number}: {plan.digest}")
+    return None
+
+
+def change_digest(change: Change) -> str:
+    """Return what tells one change from another: its cmdlet, what it is done to, and every parameter."""
+    content = json.dumps([change.cmdlet, change.object.name, change.parameters], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _harm(document: Facts) -> str:
+    return "; ".join(f"{route['name']}: {route['problem']}" for route in document["routes"] if route.get("problem"))
+
+
+def _document(view: View) -> dict[str, Any]:
+    """Return a plan as JSON values, with the digests of its changes."""
+    steps = [change_digest(change) for change in view.changes]
+    digest = hashlib.sha256("".join(steps).encode()).hexdigest()
+    changes = [{"object": change.object.name, **change.result} for change in view.changes]
+    empty: dict[str, Any] = {"irreversible": [], "routes": []}
+    return {"version": 1, "digest": digest, "changes": changes, "is_safe": True, **empty, "steps": steps}
