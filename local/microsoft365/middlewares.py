@@ -20,6 +20,7 @@ from local.microsoft365.activity.errors import default_document
 from local.microsoft365.catalogue import EXCHANGE, GRAPH
 from local.microsoft365.faults import Fault, Tampering
 from local.microsoft365.graph import resource_units
+from local.microsoft365.items import Guard, Item, Reply, Serve
 from local.microsoft365.recorder import RecordedRequest
 from local.microsoft365.simulation import APP_ID, OPERATION, REFUSAL, STALE_SECONDS, TENANT_ID, Simulation
 from local.microsoft365.tamper import tamper
@@ -31,6 +32,7 @@ _GRAPH = "/v1.0/"
 _EXCHANGE = "/adminapi/"
 _PORTAL = "/portal/"
 _ACTIVITY = "/api/v1.0/"
+_BATCH = "/$batch"
 _FAULT = web.RequestKey("fault", Fault)
 _DROPPED = web.RequestKey("dropped", bool)
 
@@ -154,13 +156,22 @@ def default_body(simulation: Simulation, request: web.Request, status: int) -> d
     """The body that the service documents for a refusal that it did not choose itself."""
     if api_of(request.path) == "activity":
         return default_document(status, request.method, request.query.get("PublisherIdentifier", ""))
-    code, message = _CODES.get(status, ("UnknownError", "An unexpected error occurred."))
     if api_of(request.path) != "graph":
-        return {"error": {"code": code, "message": message}}
+        return _plain_body(status)
+    code, message = _code(status)
     inner = {"code": str(status), "date": simulation.clock.now().strftime("%Y-%m-%dT%H:%M:%S"), "message": message}
     return {
         "error": {"code": code, "innerError": {**inner, "request-id": str(uuid4()), "status": str(status)}, "message": message}
     }
+
+
+def _code(status: int) -> tuple[str, str]:
+    return _CODES.get(status, ("UnknownError", "An unexpected error occurred."))
+
+
+def _plain_body(status: int) -> dict[str, Any]:
+    code, message = _code(status)
+    return {"error": {"code": code, "message": message}}
 
 
 _CODES = {
@@ -199,6 +210,9 @@ def throttle(simulation: Simulation, buckets: Buckets) -> Middleware:
 
 def _charge(simulation: Simulation, request: web.Request) -> _Charge | None:
     api = api_of(request.path)
+    if request.path.lower().endswith(_BATCH):
+        # Its calls are counted one by one.
+        return None
     limits = {
         "graph": (simulation.settings.graph_units_per_10_seconds, GRAPH),
         "exchange": (simulation.settings.exchange_requests_per_10_seconds, EXCHANGE),
@@ -222,13 +236,70 @@ def _token(request: web.Request, audience: str) -> AccessToken | None:
 
 
 def _throttled(simulation: Simulation, request: web.Request, charge: _Charge, wait: int) -> web.Response:
-    seconds = max(wait, simulation.settings.retry_after)
-    headers = {
-        "Retry-After": str(seconds),
+    headers = _throttle_headers(simulation, charge, wait)
+    return web.json_response(default_body(simulation, request, 429), status=429, headers=headers)
+
+
+def _throttle_headers(simulation: Simulation, charge: _Charge, wait: int) -> dict[str, str]:
+    return {
+        "Retry-After": str(max(wait, simulation.settings.retry_after)),
         "x-ms-throttle-scope": charge.scope,
         "x-ms-throttle-information": "ResourceUnitLimitExceeded",
     }
-    return web.json_response(default_body(simulation, request, 429), status=429, headers=headers)
+
+
+def guard(simulation: Simulation, buckets: Buckets) -> Guard:
+    """Do for each call of a batch what the middlewares do for a request: faults, throttling, recording."""
+
+    async def around(item: Item, serve: Serve) -> Reply:
+        fault = simulation.faults.take("POST", f"{item.path}?{item.query}", item.cmdlet)
+        if fault is not None and fault.latency_ms:
+            await asyncio.sleep(fault.latency_ms / 1000)
+        reply = _throttled_item(simulation, buckets, item) or _served_item(simulation, fault, serve)
+        simulation.recorder.add(_recorded_item(simulation, item, reply.status, fault))
+        return reply
+
+    return around
+
+
+def _throttled_item(simulation: Simulation, buckets: Buckets, item: Item) -> Reply | None:
+    limit = simulation.settings.exchange_requests_per_10_seconds
+    if not limit:
+        return None
+    scope = f"Tenant_Application/ReadWrite/{item.app_id}/{item.tenant_id}"
+    charge = _Charge(("exchange", item.tenant_id, item.app_id), 1, limit, scope)
+    wait = buckets.take(charge.key, charge.cost, charge.limit, simulation.clock.now())
+    return Reply(429, _plain_body(429), _throttle_headers(simulation, charge, wait)) if wait else None
+
+
+def _served_item(simulation: Simulation, fault: Fault | None, serve: Serve) -> Reply:
+    if fault is None:
+        return serve(None)
+    if fault.edit is not None and not fault.after:
+        _edit(simulation, fault.edit)
+    # A call of a batch has no connection of its own that could be dropped: its answer never came from the servers behind.
+    status = 504 if fault.drop else fault.status
+    reply = serve(fault.stale) if fault.after or status is None else None
+    if fault.edit is not None and fault.after:
+        _edit(simulation, fault.edit)
+    if reply is not None and status is None:
+        return reply
+    return Reply(status or 500, _plain_body(status or 500) if fault.body is None else fault.body, dict(fault.headers))
+
+
+def _recorded_item(simulation: Simulation, item: Item, status: int, fault: Fault | None) -> RecordedRequest:
+    return RecordedRequest(
+        method="POST",
+        path=item.path,
+        query=item.query,
+        status=status,
+        api="exchange",
+        operation=item.cmdlet,
+        tenant_id=item.tenant_id,
+        app_id=item.app_id,
+        at=simulation.clock.now(),
+        fault=fault is not None,
+    )
 
 
 def keep(save: Callable[[], None]) -> Middleware:

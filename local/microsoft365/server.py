@@ -151,6 +151,7 @@ def build_app(keeper: Keeper) -> web.Application:
     simulation = keeper.simulation
     buckets = Buckets()
     simulation.on_reset.append(buckets.clear)
+    simulation.guard = middlewares.guard(simulation, buckets)
     application = web.Application(
         middlewares=[
             middlewares.record(simulation),

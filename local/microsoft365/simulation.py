@@ -24,6 +24,7 @@ from aiohttp import web
 from local.microsoft365.clock import Clock
 from local.microsoft365.dns.records import DnsRecords
 from local.microsoft365.faults import Faults
+from local.microsoft365.items import Guard, unguarded
 from local.microsoft365.keys import SigningKeys
 from local.microsoft365.model import Tenant
 from local.microsoft365.recorder import Recorder
@@ -58,6 +59,8 @@ class Simulation:
     """Where the DNS server listens, `host:port`; known once it does."""
     ca_file: Path = Path()
     """Certificate of the throw-away authority, PEM."""
+    guard: Guard = unguarded
+    """What is done around each call of a batch; the middlewares put theirs here."""
     on_reset: list[Callable[[], None]] = field(default_factory=list)
     """Called by the control interface's reset, for what lives outside the store."""
 

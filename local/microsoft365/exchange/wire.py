@@ -32,9 +32,13 @@ class CmdletInput:
 def read_input(body: bytes) -> CmdletInput:
     """Return the call in a request's body.
 
-    Raises ValueError for a body that is not JSON, TypeError for one that is not of the form that the endpoint takes.
+    Raises ValueError for a body that is not JSON, KeyError or TypeError for one that is not of the form that the endpoint takes.
     """
-    document = json.loads(body)
+    return input_of(json.loads(body))
+
+
+def input_of(document: object) -> CmdletInput:
+    """Return the call in a document; raises KeyError or TypeError for one that is not of the form that the endpoint takes."""
     call = document["CmdletInput"] if isinstance(document, dict) else None
     if not isinstance(call, dict) or not isinstance(call.get("CmdletName"), str):
         raise TypeError("CmdletInput with a CmdletName is needed")
