@@ -34,12 +34,16 @@ _REPLIES = ("auto_reply", "bounce")
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the way ended for one recipient. ``level`` is what a rule of the last pass set as spam confidence level."""
+    """How the way ended for one recipient.
+
+    ``level`` is the spam confidence level that a rule of the last pass set, ``by`` the connector or rule that ended it, if any.
+    """
 
     end: End
     scans: int
     status: str = ""
     level: int | None = None
+    by: str = ""
 
 
 @dataclass(slots=True)
@@ -79,10 +83,10 @@ class _Way:
         self.journey = Journey()
         self.waiting: list[Copy] = []
 
-    def end(self, copy: Copy, end: End, status: str = "", recipients: Iterable[str] | None = None) -> None:
+    def end(self, copy: Copy, end: End, status: str = "", recipients: Iterable[str] | None = None, by: str = "") -> None:
         """Note that a copy ended for its recipients."""
         for address in copy.recipients if recipients is None else recipients:
-            self.journey.add(address, Ending(end, copy.scans, status, copy.scl))
+            self.journey.add(address, Ending(end, copy.scans, status, copy.scl, by))
 
     def arrive(self, copy: Copy) -> None:
         """Take a message from outside: whose it is decides the service over all tenants, then each tenant whether it enters."""
@@ -119,6 +123,9 @@ class _Way:
             return
         if not copy.recipients:
             return
+        former = self.world.former.get(tenant.id)
+        if former is not None and self.oracle(f"server:{copy.hops}"):
+            tenant = former
         sight = Sight(self.message, copy, tenant, self.oracle)
         passed = apply_rules(sight, lambda addresses: _resolved(tenant, addresses), self.journey.rules)
         for each in passed:
@@ -137,13 +144,13 @@ class _Way:
 
     def _go_on(self, tenant: Tenant, passed: Passed, *, is_own: bool) -> None:
         if passed.end is not None:
-            self.end(passed.copy, passed.end, passed.status)
+            self.end(passed.copy, passed.end, passed.status, by=passed.by)
         elif passed.route:
             self._through(tenant, tenant.outbound[passed.route.casefold()], passed.copy)
         else:
             for address in passed.copy.recipients:
                 single = passed.copy._replace(recipients=(address,))
-                if domain_of(address) in tenant.domains:
+                if address in tenant.directory or domain_of(address) in tenant.domains:
                     self._deliver(tenant, single, is_own=is_own)
                 else:
                     self._leave(tenant, single)
@@ -200,7 +207,7 @@ class _Way:
                 returned = _scanned(scanner, copy, scanner.outbound_egress, scanner.outbound_certificate)
                 self.waiting.append(returned._replace(mx=tenant.id))
                 return
-        self.end(copy, End.ON_PREMISES if connector.is_on_premises else End.RELAYED)
+        self.end(copy, End.ON_PREMISES if connector.is_on_premises else End.RELAYED, by=connector.name)
 
     def _scanners(self, tenant: Tenant) -> Iterable[Scanner]:
         """The scanners, the tenant's own first: two customers share the hosts of one."""

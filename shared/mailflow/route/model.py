@@ -45,8 +45,9 @@ SWITCHES = {
 class Oracle:
     """Decides what is uncertain, and remembers what was asked.
 
-    Keys are names of switches, and ``rule:`` with a rule's name where its conditions can't be told. ``choices`` override what is
-    taken for true; a rule that can't be told does not match unless a choice says so.
+    Keys are names of switches; ``rule:`` with the name of a rule whose conditions can't be told; ``server:`` with the number of a
+    pass, whose server may still have former rules. ``choices`` override what is taken for true: switches as SWITCHES has them, a
+    rule that can't be told does not match, a server has the new rules.
     """
 
     __slots__ = ("asked", "choices")
@@ -251,11 +252,15 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that a message can meet."""
+    """Everything that a message can meet.
+
+    ``former`` are tenants whose rules were changed within the hour, as they were before: any server may still have those.
+    """
 
     tenants: Mapping[str, Tenant]
     owners: Mapping[str, str]
     scanners: Sequence[Scanner]
+    former: Mapping[str, Tenant] = field(default_factory=dict)
 
     def owner(self, address: str) -> str:
         """Return the id of the tenant that accepts mail for the address, "" for none."""

@@ -57,12 +57,13 @@ def compile_rule(settings: Settings) -> Rule | None:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A copy after the rules: it ended here, or goes on, by the connector ``route`` where one is named."""
+    """A copy after the rules: it ended here ``by`` a rule, or goes on, by the connector ``route`` where one is named."""
 
     copy: Copy
     end: End | None = None
     status: str = ""
     route: str = ""
+    by: str = ""
 
 
 def apply_rules(sight: Sight, resolve: Callable[[Iterable[str]], tuple[str, ...]], counts: Counter[str]) -> list[Passed]:
@@ -166,13 +167,13 @@ class _State:
         actions = rule.actions
         connector = self.sight.tenant.outbound.get(str(actions.get("RouteMessageOutboundConnector", "")).casefold())
         if "RouteMessageOutboundConnector" in actions and (connector is None or not connector.is_on):
-            return Passed(self.copy, End.DEFERRED) if rule.defers else None
+            return Passed(self.copy, End.DEFERRED, by=rule.name) if rule.defers else None
         if self._adds(actions) and self.looped and self.sight.oracle("loop_header_survives"):
-            return Passed(self.copy, End.REJECTED, "5.7.128")
+            return Passed(self.copy, End.REJECTED, "5.7.128", by=rule.name)
         self.counts[rule.name] += 1
         end, status = _ending(actions)
         if end is not None:
-            return Passed(self.copy, end, status)
+            return Passed(self.copy, end, status, by=rule.name)
         self._change_headers(actions)
         self._change_recipients(actions)
         if connector is not None:

@@ -60,7 +60,7 @@ def world_of(tenants: Iterable[Mapping[str, Any]], scanners: Iterable[Mapping[st
     """Return the tenants and scanners of a document."""
     found = {str(each["id"]): tenant_of(each) for each in tenants}
     owners = {domain: tenant.id for tenant in reversed(found.values()) for domain in tenant.domains}
-    return World(found, owners, tuple(_scanner(each) for each in scanners))
+    return World(found, owners, tuple(scanner_of(each) for each in scanners))
 
 
 def tenant_of(document: Mapping[str, Any]) -> Tenant:
@@ -189,7 +189,8 @@ def _outbound(settings: Settings) -> OutboundConnector:
     )
 
 
-def _scanner(document: Mapping[str, Any]) -> Scanner:
+def scanner_of(document: Mapping[str, Any]) -> Scanner:
+    """Return one scanner of a document."""
     inbound, outbound = (tuple(document.get(f"{way}_egress") or ()) for way in ("inbound", "outbound"))
     headers = document.get("verdict_headers") or {}
     return Scanner(
