@@ -24,16 +24,19 @@ async def served() -> AsyncIterator[Served]:
         yield running
 
 
-def request_of(number: int, address: str, cmdlet: str, parameters: Mapping[str, Any], **headers: str) -> dict[str, Any]:
+def request_of(
+    number: int, address: str, cmdlet: str, parameters: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return an item as public clients write it."""
     body = {"CmdletInput": {"CmdletName": cmdlet, "Parameters": dict(parameters)}}
-    return {"id": str(number), "method": "POST", "url": address, "headers": headers, "body": body}
+    return {"id": str(number), "method": "POST", "url": address, "headers": dict(headers or {}), "body": body}
 
 
-async def post(served: Served, *calls: tuple[str, dict[str, Any]], headers: Mapping[str, str] = CONTINUE, **item: str) -> Page:
-    """Post calls as one batch; `item` are headers of each of them."""
+async def post(served: Served, *calls: tuple[str, dict[str, Any]], headers: Mapping[str, str] = CONTINUE) -> Page:
+    """Post calls as one batch."""
     address = f"{served.simulation.url}/adminapi/beta/{served.tenant.id}/InvokeCommand?"
-    requests = [request_of(number, address, *call, **item) for number, call in enumerate(calls)]
+    numbered = enumerate(calls)
+    requests = [request_of(number, address, cmdlet, parameters) for number, (cmdlet, parameters) in numbered]
     return await post_raw(served, {"requests": requests}, headers)
 
 
@@ -87,7 +90,7 @@ async def test_without_the_preference_the_first_failure_ends_it(served: Served) 
 async def test_pages_of_an_item_are_posted_by_themselves(served: Served) -> None:
     """Its Prefer header cuts the answer; the next link takes the item's body."""
     address = f"{served.simulation.url}/adminapi/beta/{served.tenant.id}/InvokeCommand?$select=DomainName"
-    item = request_of(0, address, "Get-AcceptedDomain", {}, Prefer="odata.maxpagesize=1")
+    item = request_of(0, address, "Get-AcceptedDomain", {}, headers={"Prefer": "odata.maxpagesize=1"})
     first = by_id(await post_raw(served, {"requests": [item]}))["0"]["body"]
 
     link = first["@odata.nextLink"].removeprefix(served.simulation.url)
