@@ -101,6 +101,23 @@ param scannerOutboundEgress string
 @description('Zone of the scanner\'s certificates.')
 param scannerCertificateZone string
 
+@allowed(['auto', 'operator'])
+@description('Whether an operator must approve the plan before a tenant\'s mail flow is changed.')
+param planApproval string = 'auto'
+
+@description('More scanners, by region: JSON; empty braces for none.')
+param scannerRegions string = '{}'
+
+@description('Allow entries for mail that returns from the scanner: none, or ip, spoof or both, separated by commas.')
+param allowEntries string = 'none'
+
+@description('Domain that the scanner seals messages with (ARC); empty: no trusted sealer is added in tenants.')
+param arcSealer string = ''
+
+@allowed(['own_domains', 'all'])
+@description('Whose outbound mail is scanned: that of own domains, or all; all needs an accepted domain for each grant.')
+param outboundSenders string = 'own_domains'
+
 @description('Policies that a grant can enable, separated by commas; the first is preselected.')
 param policies string = 'standard'
 
@@ -133,6 +150,11 @@ var operatorSettings = {
   GRANTLINE_SCANNER_INBOUND_EGRESS: scannerInboundEgress
   GRANTLINE_SCANNER_OUTBOUND_EGRESS: scannerOutboundEgress
   GRANTLINE_SCANNER_CERTIFICATE_ZONE: scannerCertificateZone
+  GRANTLINE_PLAN_APPROVAL: planApproval
+  GRANTLINE_SCANNER_REGIONS: scannerRegions
+  GRANTLINE_ALLOW_ENTRIES: allowEntries
+  GRANTLINE_ARC_SEALER: arcSealer
+  GRANTLINE_OUTBOUND_SENDERS: outboundSenders
   GRANTLINE_POLICIES: policies
 }
 

@@ -17,6 +17,7 @@ from shared.domain import schedule
 from shared.domain.grant import Facts, Grant, Row, Step
 from shared.engine import Engine
 from shared.inbox import Inbox
+from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS
 from shared.microsoft import open_microsoft
 from shared.ports import NOT_GRANTED, AccountRow, Clock, GrantStore, Microsoft, Nudges
 from shared.settings import Settings
@@ -42,15 +43,21 @@ class GrantJournal:
     grant_id: str
     clock: Clock
 
-    async def before(self, object_name: str, former: Mapping[str, Any]) -> None:
-        """Insert one row a property; a row that is there already holds the older, true former value."""
+    async def before(self, object_name: str, former: Mapping[str, Any], written: Mapping[str, Any]) -> None:
+        """Insert one row for each former value; a row that is there already holds the older, true one."""
         for name, value in former.items():
-            row = Row(f"snapshot|{object_name}|{name}", {"former": value, "at": schedule.stamp(self.clock())})
+            row = self._row(f"{FORMER_ROWS}{object_name}|{name}", object=object_name, property=name, former=value)
             await self.grants.insert(self.grant_id, row)
+        for name, value in written.items():
+            row = self._row(f"{WRITTEN_ROWS}{object_name}|{name}", object=object_name, property=name, written=value)
+            await self.grants.put(self.grant_id, row)
 
     async def after(self, object_name: str, result: Mapping[str, Any]) -> None:
         """Write what the last change of the object came to."""
-        await self.grants.put(self.grant_id, Row(f"change|{object_name}", {**result, "at": schedule.stamp(self.clock())}))
+        await self.grants.put(self.grant_id, self._row(f"{CHANGE_ROWS}{object_name}", **result))
+
+    def _row(self, key: str, **value: Any) -> Row:
+        return Row(key, {**value, "at": schedule.stamp(self.clock())})
 
 
 @dataclass(frozen=True, slots=True)

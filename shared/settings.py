@@ -1,6 +1,5 @@
 """The settings: read once from the app settings (environment variables), every fault told at once."""
 
-import ipaddress
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from shared.certificates import Certificate, read_certificate
 from shared.domain.problems import GrantlineError
+from shared.scanners import PARTS, Scanner, host, networks, overlap, regions, scanners, split
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -39,27 +39,10 @@ def _guid(value: str) -> str:
     return value.lower()
 
 
-def _networks(value: str) -> str:
-    for part in _split(value):
-        try:
-            is_range = ipaddress.IPv4Network(part).prefixlen >= 24
-        except ValueError:
-            is_range = False
-        if not is_range:
-            raise ValueError("egress ranges are IPv4 networks, /24 to /32, separated by commas")
-    return value
-
-
 def _key(value: SecretStr) -> SecretStr:
     if len(urlsafe_b64decode(value.get_secret_value() + "==")) != 32:
         raise ValueError("must be 32 bytes in base64url")
     return value
-
-
-def _host(value: str) -> str:
-    if not re.fullmatch(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value.lower()):
-        raise ValueError("must be a host name")
-    return value.lower()
 
 
 def _mailbox_permission(value: str) -> str:
@@ -75,7 +58,7 @@ CONTENT_TYPES = ("Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoi
 
 
 def _content_types(value: str) -> str:
-    if not _split(value) or set(_split(value)) - set(CONTENT_TYPES):
+    if not split(value) or set(split(value)) - set(CONTENT_TYPES):
         raise ValueError(f"must be some of: {', '.join(CONTENT_TYPES)}")
     return value
 
@@ -89,6 +72,16 @@ def _justification(value: str) -> str:
         raise ValueError("may hold {product} and {account}, and no other braces")
     if not value.format(product="", account="").strip() or len(value) > 400:
         raise ValueError("must be 1 to 400 characters")
+    return value
+
+
+ALLOW_ENTRIES = ("ip", "spoof")
+"""The kinds of allow entries that spare the scanner's mail a judgement of Microsoft's, each a risk of its own."""
+
+
+def _allow_entries(value: str) -> str:
+    if value != "none" and (not split(value) or set(split(value)) - set(ALLOW_ENTRIES)):
+        raise ValueError(f"must be none, or some of: {', '.join(ALLOW_ENTRIES)}")
     return value
 
 
@@ -122,8 +115,10 @@ Justification = Annotated[str, AfterValidator(_justification)]
 MailboxPermission = Annotated[str, AfterValidator(_mailbox_permission)]
 HttpsUrl = Annotated[str, AfterValidator(_url)]
 Guid = Annotated[str, AfterValidator(_guid)]
-Host = Annotated[str, AfterValidator(_host)]
-Networks = Annotated[str, AfterValidator(_networks)]
+Host = Annotated[str, AfterValidator(host)]
+Networks = Annotated[str, AfterValidator(networks)]
+Regions = Annotated[str, AfterValidator(regions)]
+AllowEntries = Annotated[str, AfterValidator(_allow_entries)]
 SealingKey = Annotated[SecretStr, AfterValidator(_key)]
 
 
@@ -218,6 +213,25 @@ class Settings(BaseModel):
         description="`operator`: no tenant's mail flow is changed before an operator has approved the plan. "
         "A change that can't be undone always waits.",
     )
+    scanner_regions: Regions = Field(
+        "{}",
+        description="More scanners, by region, for grants that name one: JSON, for each region an object with inbound_host, "
+        "outbound_host, inbound_egress, outbound_egress and certificate_zone, each a text like the settings of that name.",
+    )
+    allow_entries: AllowEntries = Field(
+        "none",
+        description="Allow entries for mail that returns from the scanner: `ip`, `spoof` or both, separated by commas; "
+        "`none`: none. Only where a mail proof fails without them: each trusts everybody who shares the scanner's addresses.",
+    )
+    arc_sealer: Host | None = Field(
+        None, description="Domain that the scanner seals messages with (ARC); empty: no trusted sealer is added in tenants."
+    )
+    outbound_senders: str = Field(
+        "own_domains",
+        pattern="^(own_domains|all)$",
+        description="Whose outbound mail is scanned. `own_domains`: that of envelope senders in accepted domains. `all`: also "
+        "bounces, automatic replies and forwards; needs each grant's certificate name as accepted domain of its tenant, by hand.",
+    )
     policies: str = Field(
         "standard", description="Policies that a grant can enable, separated by commas; the first is preselected."
     )
@@ -253,22 +267,29 @@ class Settings(BaseModel):
     @property
     def content_type_names(self) -> tuple[str, ...]:
         """The content types of the activity data that are subscribed to."""
-        return _split(self.activity_content_types)
+        return split(self.activity_content_types)
 
     @property
-    def inbound_egress(self) -> tuple[str, ...]:
-        """The ranges that inbound mail returns from."""
-        return _split(self.scanner_inbound_egress)
+    def scanners(self) -> Mapping[str, Scanner]:
+        """The scanners by their region; "" is the region without a name."""
+        return scanners({part: getattr(self, f"scanner_{part}") for part in PARTS}, self.scanner_regions)
+
+    def scanner(self, region: str = "") -> Scanner:
+        """Return the scanner of a region. Raises SettingsError for one that is not set (any more)."""
+        try:
+            return self.scanners[region]
+        except KeyError:
+            raise SettingsError(f"GRANTLINE_SCANNER_REGIONS: has no region '{region}', which a grant names") from None
 
     @property
-    def outbound_egress(self) -> tuple[str, ...]:
-        """The ranges that outbound mail returns from."""
-        return _split(self.scanner_outbound_egress)
+    def allow_entry_kinds(self) -> tuple[str, ...]:
+        """The kinds of allow entries that are made in tenants."""
+        return tuple(kind for kind in split(self.allow_entries) if kind != "none")
 
     @property
     def policy_names(self) -> tuple[str, ...]:
         """The policies that a grant can enable."""
-        return _split(self.policies)
+        return split(self.policies)
 
 
 _LAST = "_former_credential"
@@ -276,10 +297,6 @@ APPLICATIONS = tuple(name.removesuffix(_LAST) for name in Settings.model_fields 
 """The operator's applications, as their fields begin."""
 CREDENTIALS = ("certificate", "client_secret", "former_credential")
 """An application's own credentials, by the ends of their fields, in the order in which they are tried."""
-
-
-def _split(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 PLATFORM_SETTINGS = {
@@ -321,20 +338,9 @@ def _storage(values: Mapping[str, str]) -> str:
 
 
 def _egress(values: Mapping[str, str]) -> str:
-    """Mail that returns from one direction must never look like the other's (real-tenants.md 1)."""
-    for inbound in _networks_in(values.get("scanner_inbound_egress", "")):
-        for outbound in _networks_in(values.get("scanner_outbound_egress", "")):
-            if inbound.overlaps(outbound):
-                return f"GRANTLINE_SCANNER_OUTBOUND_EGRESS: {outbound} overlaps {inbound} of the inbound egress"
-    return ""
-
-
-def _networks_in(value: str) -> list[ipaddress.IPv4Network]:
-    """Return the networks of a list that can be read; the others are faults of their own setting."""
-    try:
-        return [ipaddress.IPv4Network(part) for part in _split(value)]
-    except ValueError:
-        return []
+    unnamed = {part: values.get(f"scanner_{part}", "") for part in PARTS}
+    found = overlap(unnamed, values.get("scanner_regions", "{}"))
+    return f"{setting_name('scanner_outbound_egress')}: {found}" if found else ""
 
 
 def _credentials(values: Mapping[str, str]) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 from shared.mailflow.networks import network
 
-_ADDRESS_PROPERTIES = frozenset({"SenderIPAddresses", "SenderIpRanges", "ExceptIfSenderIpRanges"})
+_ADDRESS_PROPERTIES = frozenset(
+    {"SenderIPAddresses", "SenderIpRanges", "ExceptIfSenderIpRanges", "IPAllowList", "IPBlockList", "EFSkipIPs"}
+)
 _SPACE_PROPERTIES = frozenset({"SenderDomains"})
 _MEMBER_FIELDS = ("PrimarySmtpAddress", "Name", "Alias", "Guid", "ExternalDirectoryObjectId", "EmailAddresses")
 
@@ -18,6 +20,18 @@ def is_same(name: str, one: Any, other: Any) -> bool:
     surrounding blanks, the spelling of networks and Exchange's ``smtp:domain;cost`` form do not count.
     """
     return _canonical(name, one) == _canonical(name, other)
+
+
+def has_entry(name: str, entries: Iterable[str], entry: str) -> bool:
+    """True when one of the entries of the list ``name`` means the same as ``entry``."""
+    return any(is_same(name, [one], [entry]) for one in entries)
+
+
+def covers(name: str, entries: Iterable[str], entry: str) -> bool:
+    """True when the list holds ``entry``: as an entry of its own, or, an address or a network, within wider ones."""
+    wanted = _canonical(name, [entry])
+    held = _canonical(name, list(entries))
+    return wanted <= held or (name in _ADDRESS_PROPERTIES and _canonical(name, [*held, *wanted]) == held)
 
 
 def are_members(wanted: Iterable[str], found: Iterable[Any]) -> bool:

@@ -1,27 +1,34 @@
-"""The mail-flow objects that a grant wants in its tenant, as data.
+"""The mail-flow objects that a grant wants in its tenant, and what it wants of others' objects, as data.
 
 The settings follow real-tenants.md 1 to 7, whose sources are the pages of the cmdlets
 (github:MicrosoftDocs/office-docs-powershell) and of Exchange Online's mail flow (github:MicrosoftDocs/OfficeDocs-Exchange).
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from shared.domain.grant import Direction, Intent, Scope, ScopeKind
 from shared.mailflow.kinds import KINDS, Kind
+from shared.mailflow.lists import ARC, SPOOF_ENTRIES, spoof_entry
+from shared.scanners import SMALLEST_PREFIX, Scanner
 from shared.settings import Settings
 
 VERSION = 1
 """The version of the objects' settings; written into their mark, so that a newer Grantline knows what it finds."""
+ALL_SENDERS = "all"
+"""The setting that routes outbound mail whoever its envelope sender is."""
 MAXIMUM_NAME = 64
 """Characters in a rule's name (page of New-TransportRule)."""
 AUTHENTICATED_AS = "X-MS-Exchange-Organization-AuthAs"
 """Exchange's own header on who a message comes from; stripped from outside mail, so that nobody can forge it."""
 _EXAMPLE = "example.com"
 """Stands for the tenant's domain as long as it is not known (RFC 2606)."""
+RESTRICTIONS = ("RestrictDomainsToIPAddresses", "RestrictDomainsToCertificate")
+"""What makes an inbound connector refuse the mail of its sender domains from anywhere else (page of New-InboundConnector)."""
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -58,13 +65,24 @@ class Request:
     former_grants: tuple[str, ...] = ()
     """The grants that had the tenant before: what bears their mark is this grant's now."""
 
+    @property
+    def scanner(self) -> Scanner:
+        """The scanner of the grant's region. Raises SettingsError for a region that is not set (any more)."""
+        return self.settings.scanner(self.intent.region)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The grants whose mark makes an object ours."""
+        return (self.grant_id, *self.former_grants)
+
 
 @dataclass(frozen=True, slots=True)
 class DesiredObject:
     """One object: ``parameters`` by the names of its New- and Set- cmdlets. ``secrets`` names those that nobody may be shown.
 
     ``purpose`` says in a sentence what it is for, to people. ``routes``: a rule that sends messages to the scanner; one that
-    ``keeps_state`` is not switched.
+    ``keeps_state`` is not switched. Raises ValueError for a connector that would shut out every other sender of the internet: a
+    defect (real-tenants.md 2).
     """
 
     kind: Kind
@@ -75,27 +93,91 @@ class DesiredObject:
     keeps_state: bool = False
     secrets: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        """Refuse a lock-down of everybody, whoever asks for it."""
+        restricts = any(self.parameters.get(flag) for flag in RESTRICTIONS)
+        if restricts and "*" in self.parameters.get("SenderDomains", ()):
+            raise ValueError(f"{self.name}: a restriction of all sender domains would refuse every other sender's mail")
+
     def shown(self, property_name: str, value: Any) -> Any:
         """Return a property's value for people, journals and events: never a secret."""
         return "(secret)" if property_name in self.secrets and value else value
 
 
 @dataclass(frozen=True, slots=True)
-class DesiredSetting:
-    """A change of an object that is somebody else's: entries that a list must have, or the value that a property must have.
-
-    ``noun`` and ``identity`` name the object, ``property`` what is changed. ``adds``: entries that join the list, beside what is
-    in it. ``value``: what is put in the place of the former value. ``key`` is that of the finding that it puts right, "" where
-    the grant itself wants it. ``purpose`` says in a sentence what it is for, to people.
-    """
+class ForeignObject:
+    """Somebody else's object, by its noun and its name; ``identity`` is "" where a tenant has but one."""
 
     noun: str
     identity: str
+
+    secrets: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """How journals and people name the object; no object of ours has such a name."""
+        return f"{self.noun} '{self.identity}'" if self.identity else self.noun
+
+    @property
+    def get(self) -> str:
+        """The cmdlet that reads it."""
+        return f"Get-{self.noun}"
+
+    def shown(self, property_name: str, value: Any) -> Any:
+        """Return a property's value for people: nothing of this kind is secret."""
+        del property_name
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredSetting(ForeignObject):
+    """What is wanted of somebody else's object: list entries that it has beside its own (``adds``), or a ``value`` in a property.
+
+    ``key`` names the finding that this puts right, if any; ``purpose`` says in a sentence what it is for.
+    """
+
     property: str
     adds: tuple[str, ...] = ()
     value: Any = None
     key: str = ""
     purpose: str = ""
+
+
+def desired_settings(request: Request) -> tuple[DesiredSetting, ...]:
+    """Return what the grant wants of objects that are not its own: allow entries and the trusted sealer, each only by setting.
+
+    They spare inbound mail that returns from the scanner Microsoft's judgement of its address (real-tenants.md 8 and 9).
+    """
+    if Direction.INBOUND not in request.intent.directions:
+        return ()
+    kinds = request.settings.allow_entry_kinds
+    sealer = request.settings.arc_sealer
+    return (
+        *([_ip_allow_entries(request)] if "ip" in kinds else []),
+        *([_spoof_allow_entries(request)] if "spoof" in kinds else []),
+        *([_trusted_sealer(sealer)] if sealer else []),
+    )
+
+
+def _ip_allow_entries(request: Request) -> DesiredSetting:
+    purpose = "Spares messages that return from the scanner the connection filter."
+    egress = request.scanner.inbound_egress
+    return DesiredSetting("HostedConnectionFilterPolicy", "Default", "IPAllowList", adds=egress, purpose=purpose)
+
+
+def _spoof_allow_entries(request: Request) -> DesiredSetting:
+    """An entry's infrastructure is a /24 or a domain of reverse DNS; a smaller network is not widened to others' addresses."""
+    scanner = request.scanner
+    networks = [ipaddress.IPv4Network(text) for text in scanner.inbound_egress]
+    named = [str(each) if each.prefixlen == SMALLEST_PREFIX else scanner.certificate_zone for each in networks]
+    entries = [spoof_entry(kind, "*", each) for each in dict.fromkeys(named) for kind in ("External", "Internal")]
+    purpose = "Keeps messages that return from the scanner from being taken for spoofed ones."
+    return DesiredSetting(SPOOF_ENTRIES, "Default", "Entries", adds=tuple(entries), purpose=purpose)
+
+
+def _trusted_sealer(domain: str) -> DesiredSetting:
+    purpose = "Lets Microsoft believe what the scanner sealed of a message's authentication before it changed the message."
+    return DesiredSetting(ARC, "Default", "ArcTrustedSealers", adds=(domain,), purpose=purpose)
 
 
 def desired_objects(request: Request) -> tuple[DesiredObject, ...]:
@@ -160,7 +242,9 @@ def scoped_domains(request: Request) -> list[str]:
     """Return the domains whose mail is scanned: those chosen, else all that the tenant accepts mail for."""
     if request.intent.scope.kind is ScopeKind.DOMAINS:
         return sorted(domain.lower() for domain in request.intent.scope.domains)
-    return sorted(domain.name.lower() for domain in request.accepted_domains)
+    # A certificate's name that was made an accepted domain for the way back is nobody's address.
+    own = certificate_name(request)
+    return sorted(domain.name.lower() for domain in request.accepted_domains if domain.name.lower() != own)
 
 
 def certificate_name(request: Request) -> str:
@@ -170,7 +254,18 @@ def certificate_name(request: Request) -> str:
     """
     if not _LABEL.fullmatch(request.grant_id):
         raise ValueError(f"grant id {request.grant_id!r} can't be a label of a host name")
-    return f"{request.grant_id}.{request.settings.scanner_certificate_zone}"
+    return f"{request.grant_id}.{request.scanner.certificate_zone}"
+
+
+def missing_accepted_domain(request: Request) -> str:
+    """Return the certificate name that the tenant must have as accepted domain and does not have; "" where nothing is missing.
+
+    Without it Exchange relays no message that returns with a null or a foreign sender: 550 5.7.64 (real-tenants.md 1).
+    """
+    needed = request.settings.outbound_senders == ALL_SENDERS and Direction.OUTBOUND in request.intent.directions
+    name = certificate_name(request)
+    is_there = name in {domain.name.lower() for domain in request.accepted_domains}
+    return name if needed and not is_there else ""
 
 
 def header_name(request: Request, verdict: str) -> str:
@@ -183,8 +278,8 @@ def _name(request: Request, direction: Direction, what: str) -> str:
 
 
 def _egress(request: Request, direction: Direction) -> list[str]:
-    ranges = {Direction.INBOUND: request.settings.inbound_egress, Direction.OUTBOUND: request.settings.outbound_egress}
-    return list(ranges[direction])
+    scanner = request.scanner
+    return list(scanner.inbound_egress if direction is Direction.INBOUND else scanner.outbound_egress)
 
 
 def _marked(request: Request, item: DesiredObject) -> DesiredObject:
@@ -199,15 +294,16 @@ def _marked(request: Request, item: DesiredObject) -> DesiredObject:
 
 def _routing_connector(request: Request, direction: Direction) -> DesiredObject:
     """The way from Exchange to the scanner, used by routing rules alone."""
-    hosts = {Direction.INBOUND: request.settings.scanner_inbound_host, Direction.OUTBOUND: request.settings.scanner_outbound_host}
+    scanner = request.scanner
+    host = scanner.inbound_host if direction is Direction.INBOUND else scanner.outbound_host
     parameters = {
         "ConnectorType": "Partner",
         "Enabled": True,
         "IsTransportRuleScoped": True,
         "UseMXRecord": False,
-        "SmartHosts": [hosts[direction]],
+        "SmartHosts": [host],
         "TlsSettings": "DomainValidation",
-        "TlsDomain": hosts[direction],
+        "TlsDomain": host,
         "CloudServicesMailEnabled": False,
     }
     purpose = f"Takes {direction} messages to the scanner; only the routing rule uses it."
@@ -299,9 +395,12 @@ def _inbound_rule(request: Request) -> DesiredObject:
 def _outbound_rule(request: Request) -> DesiredObject:
     """Only mail whose envelope sender is in an accepted domain can come back through the return connector and leave again.
 
-    What has a null sender or a foreign one (bounces, automatic replies, forwards) therefore goes out directly.
+    What has a null sender or a foreign one (bounces, automatic replies, forwards) therefore goes out directly, unless the
+    certificate's name is an accepted domain: then any sender's mail can come back, and all of the scope's is scanned.
     """
     senders: dict[str, Any] = {"SenderDomainIs": scoped_domains(request), "SenderAddressLocation": "Envelope"}
+    if request.settings.outbound_senders == ALL_SENDERS and request.intent.scope.kind is not ScopeKind.DOMAINS:
+        senders = {}
     if request.intent.scope.kind is ScopeKind.GROUP:
         senders["FromMemberOf"] = [_group_address(request, Direction.OUTBOUND)]
     return _routing_rule(request, Direction.OUTBOUND, {**senders, "SentToScope": "NotInOrganization"})

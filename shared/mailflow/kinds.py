@@ -54,6 +54,11 @@ class KindDefinition:
         """The cmdlet that changes an object."""
         return f"Set-{self.noun}"
 
+    @property
+    def remove(self) -> str:
+        """The cmdlet that removes an object."""
+        return f"Remove-{self.noun}"
+
 
 KINDS: Mapping[Kind, KindDefinition] = {
     Kind.INBOUND_CONNECTOR: KindDefinition(
@@ -103,8 +108,21 @@ KINDS: Mapping[Kind, KindDefinition] = {
 }
 """Every kind."""
 
+SETTING_CMDLETS = frozenset(
+    {
+        "Set-HostedConnectionFilterPolicy",
+        "Set-HostedContentFilterPolicy",
+        "Set-ArcConfig",
+        "New-TenantAllowBlockListSpoofItems",
+        "Remove-TenantAllowBlockListSpoofItems",
+    }
+)
+"""Every cmdlet that changes what is not ours, beside those that change objects of our kinds."""
 WRITE_CMDLETS = frozenset(
-    {ENABLE_RULE, DISABLE_RULE, SET_MEMBERS, *(kind.new for kind in KINDS.values()), *(kind.set for kind in KINDS.values())}
+    {
+        *(ENABLE_RULE, DISABLE_RULE, SET_MEMBERS, *SETTING_CMDLETS),
+        *(cmdlet for kind in KINDS.values() for cmdlet in (kind.new, kind.set, kind.remove)),
+    }
 )
 """Every cmdlet that changes a tenant."""
 
@@ -118,13 +136,15 @@ READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     ),
     "Get-TransportRule": ({"ResultSize": "Unlimited"},),
     "Get-HostedContentFilterPolicy": ({},),
+    "Get-HostedConnectionFilterPolicy": ({},),
+    "Get-TenantAllowBlockListSpoofItems": ({},),
+    "Get-ArcConfig": ({},),
 }
 """Every cmdlet that reads whole collections, with the parameters of each call that it takes to see all objects.
 
 Groups are not among them: a tenant has thousands, so that Grantline's own are read by name.
 """
 OPTIONAL_READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "Get-HostedConnectionFilterPolicy": ({},),
     "Get-AntiPhishPolicy": ({},),
     "Get-EOPProtectionPolicyRule": ({},),
     "Get-ATPProtectionPolicyRule": ({},),

@@ -1,6 +1,6 @@
 """What was read of a tenant, as Exchange answered it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,15 @@ class TenantObjects:
         name = wanted.name.casefold()
         return next((found for found in self.of(KINDS[wanted.kind].get) if _text(found, "Name").casefold() == name), None)
 
+    def named(self, cmdlet: str, identity: str) -> Found | None:
+        """Return the object of that name that a cmdlet returned; the only one there is for the name ""."""
+        wanted = identity.casefold()
+        return next((found for found in self.of(cmdlet) if not wanted or wanted in _identities(found)), None)
+
+    def owned(self, kind: Kind, grant_ids: Collection[str]) -> tuple[Found, ...]:
+        """Return the objects of a kind that bear the mark of one of these grants, whatever their names are now."""
+        return tuple(found for found in self.of(KINDS[kind].get) if is_owned(found, kind, grant_ids))
+
     @property
     def accepted_domains(self) -> tuple[AcceptedDomain, ...]:
         """The domains that the tenant receives mail for."""
@@ -48,6 +57,10 @@ def is_owned(found: Found, kind: Kind, grant_ids: Iterable[str]) -> bool:
     value = found.get(KINDS[kind].mark) or ""
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return any(owner_mark(each).casefold() in text.casefold() for each in grant_ids)
+
+
+def _identities(found: Found) -> frozenset[str]:
+    return frozenset(_text(found, name).casefold() for name in ("Name", "Identity", "Guid"))
 
 
 def _text(found: Found, name: str) -> str:

@@ -48,6 +48,7 @@ TABLES = (
             RowLayout("{grant id}", "probe|{probe id}", VALUE, "what the scanner said of a test message"),
             RowLayout("{grant id}", "scanner", VALUE, "what the scanner said last of its queue and quarantine"),
             RowLayout("{grant id}", "snapshot|{object}|{property}", VALUE, "a former value in the tenant; insert-only"),
+            RowLayout("{grant id}", "written|{object}|{property}", VALUE, "what we gave somebody else's object; last one wins"),
             RowLayout("{grant id}", "change|{object}", VALUE, "what the last change of the object in the tenant came to"),
             RowLayout("{grant id}", "sync|{collection}", VALUE, "where a sync goes on"),
             RowLayout("{grant id}", "progress|{step}", VALUE, "how far a running step is, for people"),

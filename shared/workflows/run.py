@@ -31,10 +31,11 @@ def progress_row(step: StepName, value: Facts) -> Row:
 class Journal(Protocol):
     """The record of changes in a customer's tenant: written before each change, and its result after."""
 
-    async def before(self, object_name: str, former: Mapping[str, Any]) -> None:
+    async def before(self, object_name: str, former: Mapping[str, Any], written: Mapping[str, Any]) -> None:
         """Store the former value of each property that is about to change ({"exists": False} for a new object).
 
-        What was stored the first time is kept: it is what the tenant was before Grantline.
+        What was stored the first time is kept: it is what the tenant was before Grantline. ``written``, what properties of
+        somebody else's object are given, is stored beside it, last one wins (``shared.mailflow.snapshot`` reads both).
         """
 
     async def after(self, object_name: str, result: Mapping[str, Any]) -> None:

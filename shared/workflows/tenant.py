@@ -7,8 +7,16 @@ from typing import Any
 
 from shared.domain import schedule
 from shared.domain.problems import GrantlineError, Problem, problem
-from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects, group_names
-from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects
+from shared.mailflow.desired import (
+    DesiredObject,
+    DesiredSetting,
+    Request,
+    Routing,
+    desired_objects,
+    desired_settings,
+    group_names,
+)
+from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects, setting_differences
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
@@ -69,6 +77,11 @@ class View:
         return desired_objects(self.request)
 
     @property
+    def settings(self) -> tuple[DesiredSetting, ...]:
+        """What the grant wants of others' objects."""
+        return desired_settings(self.request)
+
+    @property
     def foreign(self) -> tuple[DesiredObject, ...]:
         """Those whose name somebody else's object has."""
         return foreign_objects(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
@@ -76,21 +89,23 @@ class View:
     @property
     def differences(self) -> list[Difference]:
         """What the tenant does not hold as it must be."""
-        return differences(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
+        objects = differences(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
+        return [*objects, *setting_differences(self.settings, self.tenant)]
 
     @property
     def changes(self) -> list[Change]:
         """What puts it right, in order."""
-        return changes(self.desired, self.tenant, self.request.grant_id, self.request.former_grants)
+        return changes(self.desired, self.tenant, self.request.grant_id, self.request.former_grants, self.settings)
 
 
-async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmdlets: Iterable[str] = OBJECT_READS) -> View:
-    """Read the tenant of a run and return it beside what the grant wants of it."""
+async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmdlets: Iterable[str] = ()) -> View:
+    """Read the tenant of a run and return it beside what the grant wants of it; ``cmdlets`` names what else is to be read."""
     secret = verdict_secret(run.settings.sealing_key, run.grant.grant_id)
     binding = await run.clients.bindings.tenant(run.grant.tenant_id)
     former = binding.former_grants if binding else ()
     request = Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing, former)
-    tenant = await read_tenant(exchange, group_names(request), cmdlets)
+    settings = {item.get for item in desired_settings(request)}
+    tenant = await read_tenant(exchange, group_names(request), {*OBJECT_READS, *settings, *cmdlets})
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
 
 
@@ -103,7 +118,7 @@ async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int
     for number, change in enumerate(pending, start=1):
         if run.time_left() <= WRITE_MARGIN:
             return False
-        await run.clients.journal.before(change.object.name, change.former)
+        await run.clients.journal.before(change.object.name, change.former, change.written)
         if not await run.holds_step():
             return False
         await _write(exchange, change)
@@ -124,11 +139,11 @@ async def _write(exchange: Exchange, change: Change) -> None:
     try:
         await exchange.invoke(change.cmdlet, change.parameters)
     except NotFoundError as error:
-        if change.cmdlet != KINDS[change.object.kind].new:
+        if not change.is_creation:
             raise StaleReadError(f"{change.object.name} was read but is not there") from None
         raise _refused(change, problem("exchange_refused", raw=str(error))) from None
     except RefusedError as error:
-        if change.cmdlet == KINDS[change.object.kind].new and EXISTS_ALREADY in error.problem.raw:
+        if change.is_creation and EXISTS_ALREADY in error.problem.raw:
             raise StaleReadError(f"{change.object.name} is there but was not read") from None
         raise _refused(change, error.problem) from None
 
@@ -136,8 +151,7 @@ async def _write(exchange: Exchange, change: Change) -> None:
 def _refused(change: Change, found: Problem) -> RefusedError:
     """Return a refusal that names the object and the cmdlet, without the values that are secret."""
     raw = found.raw
-    for name in change.object.secrets:
-        for value in change.object.parameters[name]:
-            raw = raw.replace(value, "(secret)")
+    for text in change.hidden:
+        raw = raw.replace(text, "(secret)")
     cause = f"{found.cause} ({change.cmdlet} of '{change.object.name}')"
     return RefusedError(cause, replace(found, cause=cause, raw=raw))

@@ -65,6 +65,11 @@ VALUES: Mapping[str, str] = {
     "scannerInboundEgress": "192.0.2.0/24",
     "scannerOutboundEgress": "198.51.100.0/24",
     "scannerCertificateZone": "scanner.example",
+    "planApproval": "auto",
+    "scannerRegions": "{}",
+    "allowEntries": "none",
+    "arcSealer": "sealer.example",
+    "outboundSenders": "own_domains",
     "policies": "standard",
 }
 """Values of main.bicep's parameters, as an operator would give them (RFC 5737 addresses)."""

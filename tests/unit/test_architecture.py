@@ -20,7 +20,7 @@ SOURCES = [
 MAY_IMPORT = {
     "shared.domain": {"shared.domain"},
     "shared.consent": {"shared.domain", "shared.consent"},
-    "shared.mailflow": {"shared.domain", "shared.mailflow", "shared.settings"},
+    "shared.mailflow": {"shared.domain", "shared.mailflow", "shared.settings", "shared.scanners"},
     "shared.workflows": {
         *("shared.domain", "shared.consent", "shared.mailflow", "shared.workflows"),
         *("shared.ports", "shared.settings", "shared.failures", "shared.telemetry"),

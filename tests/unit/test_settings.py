@@ -15,7 +15,7 @@ def test_complete_settings_are_read() -> None:
     settings = load(APP_SETTINGS)
 
     assert settings.public_url == "https://console.example.com"
-    assert settings.inbound_egress == ("192.0.2.0/24",)
+    assert settings.scanner().inbound_egress == ("192.0.2.0/24",)
     assert settings.policy_names == ("standard",)
     assert "made up" not in repr(settings)
 

@@ -132,6 +132,10 @@ class FakeExchange:
             self._place(changed, parameters["Priority"])
         return []
 
+    def _remove(self, noun: str, parameters: Mapping[str, Any]) -> list[Object]:
+        self.objects[noun].remove(self._require(noun, parameters["Identity"]))
+        return []
+
     def _update(self, noun: str, parameters: Mapping[str, Any]) -> list[Object]:
         group = self._require(noun.removesuffix("Member"), parameters["Identity"])
         _check_manager("DistributionGroup", parameters)
@@ -168,6 +172,9 @@ SEED: dict[str, list[Object]] = {
         {"Name": "Block executables", "Comments": None, "State": "Enabled"},
     ],
     "DistributionGroup": [{"Name": "Everybody", "Description": [], "_members": []}],
+    "HostedConnectionFilterPolicy": [{"Name": "Default", "IPAllowList": ["203.0.113.7"]}],
+    "ArcConfig": [{"Name": "Default", "ArcTrustedSealers": "fabrikam.com"}],
+    "TenantAllowBlockListSpoofItems": [],
     "HostedContentFilterPolicy": [
         {"Name": "Default", "IsDefault": True, "MarkAsSpamSpfRecordHardFail": "Off"},
         {"Name": "Finance", "IsDefault": False, "MarkAsSpamSpfRecordHardFail": "Off"},

@@ -59,8 +59,9 @@ class MemoryJournal:
     writes_before: list[int] = field(default_factory=list)
     """How many writes the tenant had seen when each former value was stored."""
 
-    async def before(self, object_name: str, former: Mapping[str, Any]) -> None:
+    async def before(self, object_name: str, former: Mapping[str, Any], written: Mapping[str, Any]) -> None:
         """Keep the former values, and how far the tenant had been changed by then."""
+        del written
         self.entries.append(("before", object_name, dict(former)))
         self.writes_before.append(len(self.exchange.writes))
 

@@ -315,5 +315,6 @@ async def test_facts_name_a_group_that_was_tampered_with() -> None:
 
 
 def test_reads_and_writes_are_told_apart() -> None:
-    """What the role is checked for is what can be read, made, changed and switched: nothing is ever removed here."""
-    assert {cmdlet.partition("-")[0] for cmdlet in NEEDED_CMDLETS} == {"Get", "New", "Set", "Update", "Enable", "Disable"}
+    """What the role is checked for is what can be read, made, changed, switched and removed."""
+    verbs = {"Get", "New", "Set", "Update", "Enable", "Disable", "Remove"}
+    assert {cmdlet.partition("-")[0] for cmdlet in NEEDED_CMDLETS} == verbs

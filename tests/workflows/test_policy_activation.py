@@ -9,6 +9,7 @@ from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON
 from shared.domain.outcomes import Done, NeedsPerson, Progress, Reopen, Wait
 from shared.domain.schedule import stamp
 from shared.domain.steps import StepName
+from shared.mailflow.kinds import KINDS, SETTING_CMDLETS
 from shared.workflows.mail_flow import NEEDED_CMDLETS, mail_flow
 from shared.workflows.policy_activation import policy_activation
 from tests.workflows.fake_exchange import PowerCutError
@@ -145,10 +146,12 @@ async def test_no_switch_after_the_time_is_up() -> None:
 
 
 async def test_every_needed_cmdlet_is_used_and_no_other() -> None:
-    """The lives of grants run exactly the cmdlets that the role is checked for."""
+    """The lives of grants run exactly the cmdlets that the role is checked for, but for removals and settings of others."""
     used = {cmdlet for intent in INTENTS for cmdlet, _ in (await life(intent)).exchange.calls}
+    of_settings = SETTING_CMDLETS | {f"Get-{cmdlet.partition('-')[2]}" for cmdlet in SETTING_CMDLETS}
 
-    assert used == NEEDED_CMDLETS
+    assert used | {kind.remove for kind in KINDS.values()} | of_settings == NEEDED_CMDLETS
+    assert not used & (SETTING_CMDLETS | {kind.remove for kind in KINDS.values()})
 
 
 async def _paused() -> Bench:

@@ -52,8 +52,8 @@ def foreign(request: Request, tenant: TenantObjects, kind: Kind) -> Iterator[Fou
 def egress(request: Request, directions: Iterable[Direction] = tuple(Direction)) -> tuple[str, ...]:
     """Return the ranges that scanned mail returns from, of those of these directions that the grant has."""
     ranges: Mapping[Direction, Sequence[str]] = {
-        Direction.INBOUND: request.settings.inbound_egress,
-        Direction.OUTBOUND: request.settings.outbound_egress,
+        Direction.INBOUND: request.scanner.inbound_egress,
+        Direction.OUTBOUND: request.scanner.outbound_egress,
     }
     wanted = set(directions)
     return tuple(text for each in request.intent.directions if each in wanted for text in ranges[each])
