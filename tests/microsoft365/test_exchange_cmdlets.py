@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from local.microsoft365.exchange import add
 from local.microsoft365.exchange.catalogue import HANDLERS
 from local.microsoft365.exchange.invoke import execute, prepare
 from local.microsoft365.exchange.tenants import TenantOrganization
@@ -260,6 +261,77 @@ def test_priorities_shift_when_a_rule_is_put_between(exchange: Exchange) -> None
 
     assert exchange.priorities() == {"first": 0, "c": 1, "b": 2}
     assert exchange.refusal("Set-TransportRule", Identity="b", Priority=3).message == "The specified rule priority is invalid."
+
+
+def test_there_are_at_most_three_hundred_rules(exchange: Exchange) -> None:
+    """The next one is refused; when one goes there is room again."""
+    for number in range(300):
+        add(exchange.tenant, "TransportRule", {"Name": f"rule {number}", "DeleteMessage": True})
+
+    refusal = exchange.refusal("New-TransportRule", Name="one more", SetSCL=-1)
+    exchange("Remove-TransportRule", Identity="rule 7")
+    exchange("New-TransportRule", Name="one more", SetSCL=-1)
+
+    assert "300 transport rules" in refusal.message
+    assert len(exchange.priorities()) == 300
+
+
+def test_a_rule_has_a_size(exchange: Exchange) -> None:
+    """It grows with the values, and the patterns are counted apart."""
+    small = exchange.rule("small", RecipientDomainIs=["contoso.com"])
+    exchange.rule("large", RecipientDomainIs=["contoso.com", "fabrikam.com"], SubjectMatchesPatterns=["a.*b"])
+    large = dict(exchange("Get-TransportRule", Identity="large")[0])
+    exchange("Set-TransportRule", Identity="large", SubjectMatchesPatterns=[])
+
+    cleared = exchange("Get-TransportRule", Identity="large")[0]
+    assert small["Size"] < cleared["Size"] < large["Size"]
+    assert [rule["RegexSize"] for rule in (small, large, cleared)] == [0, 4, 0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"RecipientDomainIs": [f"a-rather-long-name-of-a-domain-{number}.example" for number in range(250)]},
+        {"Comments": "x" * 1025},
+        {"RejectMessageReasonText": "x" * 1025},
+    ],
+)
+def test_a_rule_that_is_too_large_is_refused(exchange: Exchange, change: dict[str, Any]) -> None:
+    """New or changed; a rule that was there stays as it was."""
+    exchange.rule("Mark")
+
+    refusals = [
+        exchange.refusal("New-TransportRule", Name="New", SetSCL=-1, **change),
+        exchange.refusal("Set-TransportRule", Identity="Mark", **change),
+    ]
+
+    assert {"too large" in each.message or "too long" in each.message for each in refusals} == {True}
+    assert [(rule["Name"], rule["RecipientDomainIs"], rule["Comments"]) for rule in exchange("Get-TransportRule")] == [
+        ("Mark", None, None)
+    ]
+
+
+def test_patterns_of_all_rules_count_together(exchange: Exchange) -> None:
+    """Three rules of seven thousand characters are too many; a rule without patterns is not asked."""
+    patterns = {"SubjectMatchesPatterns": ["x" * 7000]}
+    for name in ("a", "b"):
+        exchange.rule(name, **patterns)
+
+    assert "regular expressions" in exchange.refusal("New-TransportRule", Name="c", SetSCL=-1, **patterns).message
+    exchange.rule("without")
+    assert list(exchange.priorities()) == ["a", "b", "without"]
+
+
+def test_a_rule_outlives_its_group(exchange: Exchange) -> None:
+    """It goes on naming the address that nobody has any more, and can still be changed."""
+    exchange("New-DistributionGroup", Name="Scope")
+    exchange.rule("Mark", SentToMemberOf=["Scope"])
+
+    exchange("Remove-DistributionGroup", Identity="Scope", BypassSecurityGroupManagerCheck=True)
+    exchange("Set-TransportRule", Identity="Mark", Comments="mine")
+
+    rule = exchange("Get-TransportRule")[0]
+    assert (rule["State"], rule["SentToMemberOf"], rule["Comments"]) == ("Enabled", ["Scope@contoso.com"], "mine")
 
 
 def test_a_rule_is_switched_by_cmdlets_of_its_own(exchange: Exchange) -> None:

@@ -9,7 +9,7 @@ from local.microsoft365.exchange.connectors import INBOUND, INBOUND_DEFAULTS, OU
 from local.microsoft365.exchange.groups import GROUP
 from local.microsoft365.exchange.objects import names
 from local.microsoft365.exchange.organization import seeded
-from local.microsoft365.exchange.rules import RULE, empty_rule
+from local.microsoft365.exchange.rules import RULE, described, empty_rule
 from local.microsoft365.exchange.tenants import ROLE_GROUPS, TenantOrganization, exchange_objects, role_groups
 from local.microsoft365.model import Tenant
 
@@ -61,7 +61,8 @@ def add(tenant: Tenant, noun: str, properties: Mapping[str, Any]) -> str:
     defaults = _DEFAULTS.get(noun, dict)()
     item = seeded(tenant.id, noun, {**defaults, **properties})
     if noun == RULE:
-        item |= {"Priority": len(items), "ImmutableId": item["Guid"], "WhenChanged": item["WhenChangedUTC"]} | dict(properties)
+        item |= {"Priority": len(items), "ImmutableId": item["Guid"], "WhenChanged": item["WhenChangedUTC"]}
+        item |= described(item) | dict(properties)
     items.append(item)
     return str(item["Identity"])
 

@@ -26,6 +26,7 @@ from local.microsoft365.exchange.objects import (
     timestamp,
     update,
 )
+from local.microsoft365.exchange.rule_limits import check_count, check_sizes, sizes
 from local.microsoft365.exchange.values import is_address
 
 RULE = "TransportRule"
@@ -134,10 +135,11 @@ def _kinds() -> tuple[list[str], list[str], list[str]]:
     return conditions, exceptions, actions
 
 
-def _described(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the lists of conditions, exceptions and actions that the server adds to a rule."""
+def described(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the server adds to a rule: its sizes, and the lists of conditions, exceptions and actions."""
     conditions, exceptions, actions = _kinds()
     return {
+        **sizes(rule, (*conditions, *exceptions, *actions, *_COMPANIONS)),
         "Conditions": _task_names(rule, conditions, "Predicate"),
         "Exceptions": _task_names(rule, exceptions, "Predicate"),
         "Actions": _task_names(rule, actions, "Action"),
@@ -230,9 +232,11 @@ def get_rules(call: Call) -> list[dict[str, Any]]:
 def new_rule(call: Call) -> list[dict[str, Any]]:
     """New-TransportRule: enabled unless Enabled is false, last unless Priority says otherwise.
 
-    Raises ExecutionError for a name in use, an unknown group or connector, no action, or an invalid priority.
+    Raises ExecutionError for a name in use, an unknown group or connector, no action, an invalid priority, a rule that is too
+    large or one too many.
     """
     name = call.parameters["Name"]
+    check_count(call.organization.objects(RULE))
     check_name(call, RULE, name)
     given = {key: value for key, value in merged(empty_rule(), call.parameters).items() if key not in _NOT_STORED}
     properties = {**empty_rule(), **_resolved(call, given)}
@@ -246,7 +250,8 @@ def new_rule(call: Call) -> list[dict[str, Any]]:
         "WhenChanged": timestamp(call.now),
         "Priority": 0,
     }
-    rule.update(server_added | _described(rule))
+    rule.update(server_added | described(rule))
+    check_sizes(rule, call.organization.objects(RULE))
     _place(call, rule, call.parameters.get("Priority"))
     return [rule]
 
@@ -262,10 +267,13 @@ def set_rule(call: Call) -> list[dict[str, Any]]:
     changes = _resolved(call, changes)
     changed = {**rule, **changes}
     _check_rule(changed)
+    changed |= described(changed)
+    if changes:
+        check_sizes(changed, (each for each in _ordered(call) if each is not rule))
     if call.given("Priority"):
         _place(call, rule, call.parameters["Priority"])
     if changes:
-        update(call, rule, changes | _described(changed))
+        update(call, rule, changes | described(changed))
     return []
 
 
