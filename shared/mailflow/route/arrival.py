@@ -4,12 +4,11 @@ Sources: the pages of New-InboundConnector, Set-OrganizationConfig (RejectDirect
 New-HostedContentFilterPolicy (github:MicrosoftDocs/office-docs-powershell), Microsoft's list of NDR codes, and real-tenants.md.
 """
 
-from shared.mailflow.route.conditions import values_of
+from shared.mailflow.route.conditions import Settings, values_of
 from shared.mailflow.route.model import (
     AUTHENTICATED_AS,
     Copy,
     End,
-    Message,
     Oracle,
     Tenant,
     World,
@@ -54,7 +53,7 @@ def _may_relay(tenant: Tenant, sender: str, certificate: str, oracle: Oracle) ->
     return not sender and oracle("null_sender_relays")
 
 
-def refusal(tenant: Tenant, copy: Copy, message: Message) -> str:
+def refusal(tenant: Tenant, copy: Copy) -> str:
     """Return the status by which a tenant's front door refuses a message from outside, "" when it may enter."""
     sender, source = domain_of(copy.mail_from), number(copy.source_ip)
     partners = [each for each in tenant.inbound if not each.is_on_premises]
@@ -69,29 +68,29 @@ def refusal(tenant: Tenant, copy: Copy, message: Message) -> str:
         connectors = tenant.inbound
         if not any(each.matches(source, copy.certificate) for each in connectors):
             return DIRECT_SEND
-    if message.dmarc_policy == "reject" and not passes_dmarc(tenant, copy, message):
+    if copy.message.dmarc_policy == "reject" and not passes_dmarc(tenant, copy):
         policy = tenant.policies["AntiPhishPolicy"]
         if policy.get("HonorDmarcPolicy", True) and policy.get("DmarcRejectAction", "Reject") == "Reject":
             return DMARC
     return ""
 
 
-def passes_dmarc(tenant: Tenant, copy: Copy, message: Message) -> bool:
+def passes_dmarc(tenant: Tenant, copy: Copy) -> bool:
     """True when a message passes DMARC, or the tenant trusts it anyway: an allowed address, spoof pair or ARC sealer."""
-    if message.dmarc_policy == "none" or is_in(tenant.allowed_networks, number(copy.source_ip)):
+    if copy.message.dmarc_policy == "none" or is_in(tenant.allowed_networks, number(copy.source_ip)):
         return True
-    aligned = _is_aligned(copy)
-    if (aligned and spf(copy, message) == "pass") or (message.dkim == "pass" and not copy.modified):
+    message, aligned = copy.message, _is_aligned(copy)
+    if (aligned and spf(copy) == "pass") or (message.dkim == "pass" and not copy.modified):
         return True
-    if copy.sealed and copy.sealed in tenant.trusted_sealers and ((aligned and message.spf == "pass") or message.dkim == "pass"):
+    if copy.sealed in tenant.trusted_sealers and ((aligned and message.spf == "pass") or message.dkim == "pass"):
         return True
     return _is_allowed_spoof(tenant, copy)
 
 
-def spf(copy: Copy, message: Message) -> str:
+def spf(copy: Copy) -> str:
     """Return SPF's result for the connecting address: the scanner's is in no sender's record but the scanner's own."""
-    if not copy.via_scanner or message.spf == "none" or message.source_ip == copy.source_ip:
-        return message.spf
+    if not copy.via_scanner or copy.message.spf == "none" or copy.message.source_ip == copy.source_ip:
+        return copy.message.spf
     return "fail"
 
 
@@ -135,28 +134,36 @@ def stamped(copy: Copy, tenant: Tenant, owns: bool) -> Copy:
     return copy._replace(headers=headers, authenticated=internal, scl=None)
 
 
-def filtered(tenant: Tenant, copy: Copy, message: Message, oracle: Oracle) -> End:
+def filtered(tenant: Tenant, copy: Copy, oracle: Oracle) -> End:
     """Return where the filters put a message from outside. The level that a rule set is an input, not the decision."""
     content = tenant.policies["HostedContentFilterPolicy"]
-    if message.verdict == "high_confidence_phish" and not (copy.scl == -1 and not oracle("high_confidence_phish_overrides_scl")):
+    spared = copy.scl == -1 and not oracle("high_confidence_phish_overrides_scl")
+    if copy.message.verdict == "high_confidence_phish" and not spared:
         return _ENDS.get(str(content.get("HighConfidencePhishAction") or "Quarantine"), End.DELIVERED)
     if copy.scl == -1 or is_in(tenant.allowed_networks, number(copy.source_ip)):
         return End.DELIVERED
-    action = _content_action(tenant, copy, message)
+    action = _content_action(tenant, copy)
     return _ENDS.get(action, End.DELIVERED)
 
 
-def _content_action(tenant: Tenant, copy: Copy, message: Message) -> str:
+def _content_action(tenant: Tenant, copy: Copy) -> str:
+    """Return the action of the gravest verdict (Microsoft: order and precedence of email protection)."""
     content, phish = tenant.policies["HostedContentFilterPolicy"], tenant.policies["AntiPhishPolicy"]
     level = copy.scl or 0
-    if message.verdict == "phish":
+    hard_fail = values_of(content.get("MarkAsSpamSpfRecordHardFail")) == ("on",) and spf(copy) == "fail"
+    if copy.message.verdict == "phish":
         return str(content.get("PhishSpamAction") or "Quarantine")
-    if phish.get("HonorDmarcPolicy", True) and not passes_dmarc(tenant, copy, message):
-        name = "DmarcRejectAction" if message.dmarc_policy == "reject" else "DmarcQuarantineAction"
-        return str(phish.get(name) or "Quarantine")
-    hard_fail = values_of(content.get("MarkAsSpamSpfRecordHardFail")) == ("on",) and spf(copy, message) == "fail"
     if level >= 7 or hard_fail:  # the levels: page of Set-TransportRule, SetSCL
         return str(content.get("HighConfidenceSpamAction") or "MoveToJmf")
-    if level >= 5 or message.verdict == "spam":
+    if not passes_dmarc(tenant, copy):
+        return _dmarc_action(phish, copy.message.dmarc_policy)
+    if level >= 5 or copy.message.verdict == "spam":
         return str(content.get("SpamAction") or "MoveToJmf")
     return ""
+
+
+def _dmarc_action(phish: Settings, policy: str) -> str:
+    """Return the action of the sender's own policy, or that of spoofed mail where the tenant does not honour it."""
+    if not phish.get("HonorDmarcPolicy", True):
+        return str(phish.get("AuthenticationFailAction") or "MoveToJmf")
+    return str(phish.get("DmarcRejectAction" if policy == "reject" else "DmarcQuarantineAction") or "Quarantine")

@@ -143,8 +143,8 @@ def _header(sight: Sight, name: str) -> str:
     if text is not None:
         return text
     if name == "subject":
-        return sight.message.subject
-    return {"from": sight.copy.header_from, "to": ", ".join(sight.message.to)}.get(name, "")
+        return sight.copy.message.subject
+    return {"from": sight.copy.header_from, "to": ", ".join(sight.copy.message.to)}.get(name, "")
 
 
 def _message_type(_: Settings, value: Any, __: str) -> Test:
@@ -174,12 +174,12 @@ def _text_patterns(_: Settings, value: Any, __: str) -> Test:
 
 def _texts(sight: Sight) -> tuple[str, ...]:
     subject = _header(sight, "subject")
-    return (subject,) if sight.copy.kind in _UNREADABLE else (subject, sight.message.body)
+    return (subject,) if sight.copy.kind in _UNREADABLE else (subject, sight.copy.message.body)
 
 
 def _size_over(_: Settings, value: Any, __: str) -> Test:
     limit = kilobytes(value)
-    return lambda sight: sight.message.size_kb > limit
+    return lambda sight: sight.copy.message.size_kb > limit
 
 
 def kilobytes(value: Any) -> float:
@@ -196,7 +196,7 @@ def _scl_over(_: Settings, value: Any, __: str) -> Test:
 
 def _any_of_to(_: Settings, value: Any, __: str) -> Test:
     wanted = values_of(value)
-    return lambda sight: any(address in wanted for address in sight.message.to)
+    return lambda sight: any(address in wanted for address in sight.copy.message.to)
 
 
 def _any_recipient_words(_: Settings, value: Any, __: str) -> Test:

@@ -13,6 +13,7 @@ from shared.mailflow.route.journey import LOOPED, Ending, Journey, travel
 from shared.mailflow.route.model import RANK, End, Oracle
 from shared.mailflow.route.samples import Sample
 from shared.mailflow.route.situation import Situation
+from shared.mailflow.route.trace import start_of
 
 RULE, SERVER = "rule:", "server:"
 _LOST = frozenset({End.REJECTED, End.DROPPED, End.DEFERRED})
@@ -85,7 +86,7 @@ def examine(
 
 
 def _route(sample: Sample, before: Situation, after: Situation, is_on: bool, tries: int) -> Route:
-    message, start = sample.parsed
+    start = start_of(sample.message)
     worlds = [state.world(sample.verdict, modifies=sample.modifies) for state in (before, after)]
     found: dict[tuple[Harm, str], RouteFinding] = {}
     told: tuple[str, str] | None = None
@@ -94,7 +95,7 @@ def _route(sample: Sample, before: Situation, after: Situation, is_on: bool, tri
     while waiting and len(seen) <= tries + 1:
         choices = waiting.pop(0)
         oracles = (Oracle(choices), Oracle(choices))
-        was, becomes = (travel(world, message, start, oracle) for world, oracle in zip(worlds, oracles, strict=True))
+        was, becomes = (travel(world, start, oracle) for world, oracle in zip(worlds, oracles, strict=True))
         told = told or (in_words(was), in_words(becomes))
         for finding in _judged(sample, was, becomes, is_on, choices):
             found.setdefault((finding.harm, finding.cause), finding)

@@ -16,7 +16,7 @@ from shared.mailflow.route.journey import travel
 from shared.mailflow.route.model import Oracle
 from shared.mailflow.route.samples import Sample, samples_of
 from shared.mailflow.route.situation import Situation, domain_names
-from shared.mailflow.route.trace import first_address, message_of
+from shared.mailflow.route.trace import first_address, start_of
 from shared.mailflow.rule_properties import ACTIONS, CONDITIONS, EXCEPTIONS
 from shared.mailflow.tenant import TenantObjects
 
@@ -57,7 +57,7 @@ def _effect(rule: Settings, tried: list[Sample], states: list[Situation]) -> Ite
 
 
 def _count(name: str, message: Mapping[str, Any], state: Situation) -> int:
-    return travel(state.world(), *message_of(message), Oracle({f"{RULE}{name}": True})).rules[name]
+    return travel(state.world(), start_of(message), Oracle({f"{RULE}{name}": True})).rules[name]
 
 
 def _fitted(rule: Settings, sample: Sample) -> Mapping[str, Any]:

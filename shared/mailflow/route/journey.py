@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.mailflow.route import arrival
 from shared.mailflow.route.model import (
@@ -10,7 +10,6 @@ from shared.mailflow.route.model import (
     RANK,
     Copy,
     End,
-    Message,
     Oracle,
     OutboundConnector,
     Recipient,
@@ -60,9 +59,9 @@ class Journey:
             self.ends[address] = ending
 
 
-def travel(world: World, message: Message, start: Copy, oracle: Oracle) -> Journey:
+def travel(world: World, start: Copy, oracle: Oracle) -> Journey:
     """Follow a message until every copy has ended."""
-    way = _Way(world, message, oracle)
+    way = _Way(world, oracle)
     way.waiting.append(start)
     while way.waiting:
         copy = way.waiting.pop(0)
@@ -78,8 +77,8 @@ def travel(world: World, message: Message, start: Copy, oracle: Oracle) -> Journ
 class _Way:
     """A message on its way; ``waiting`` are the copies that are between two tenants, or about to start."""
 
-    def __init__(self, world: World, message: Message, oracle: Oracle) -> None:
-        self.world, self.message, self.oracle = world, message, oracle
+    def __init__(self, world: World, oracle: Oracle) -> None:
+        self.world, self.oracle = world, oracle
         self.journey = Journey()
         self.waiting: list[Copy] = []
 
@@ -91,22 +90,23 @@ class _Way:
     def arrive(self, copy: Copy) -> None:
         """Take a message from outside: whose it is decides the service over all tenants, then each tenant whether it enters."""
         owner = arrival.attributed(self.world, copy, self.oracle)
-        groups: dict[str, list[str]] = {}
+        groups: dict[tuple[str, str], list[str]] = {}
         for address in copy.recipients:
             target = self.world.owner(address)
             if owner is not None:
                 if (copy.mx or target or owner.id) == owner.id:
-                    groups.setdefault(owner.id, []).append(address)
+                    # The internet sends to the MX of each domain, a scanner all at once to that of its customer.
+                    groups.setdefault((owner.id, copy.mx or target), []).append(address)
                 else:
                     self.end(copy, End.REJECTED, arrival.WRONG_TENANT, [address])
             elif target:
-                groups.setdefault(target, []).append(address)
+                groups.setdefault((target, ""), []).append(address)
             else:
                 self.end(copy, End.REJECTED, arrival.NO_RELAY, [address])
-        for name, addresses in groups.items():
+        for (name, _), addresses in groups.items():
             tenant = self.world.tenants[name]
             part = copy._replace(recipients=tuple(addresses))
-            status = "" if owner is not None else arrival.refusal(tenant, part, self.message)
+            status = "" if owner is not None else arrival.refusal(tenant, part)
             if status:
                 self.end(part, End.REJECTED, status)
             else:
@@ -116,55 +116,64 @@ class _Way:
         """Take a copy through a tenant: find the recipients, apply the rules, deliver. ``is_own``: the tenant's own mail."""
         if copy.tenant:
             copy = copy._replace(headers={**copy.headers, AUTHENTICATED_AS: "Internal"}, authenticated=True)
-        known = self._known(tenant, copy)
-        copy = copy._replace(recipients=_resolved(tenant, known))
-        if self.message.verdict == "malware":
+        else:
+            copy = self._known(tenant, copy, arrival.UNKNOWN_OUTSIDE)  # the edge refuses while it is told the recipients
+        if copy.message.verdict == "malware":
             self.end(copy, End.QUARANTINED)
             return
+        copy = self._known(tenant, copy._replace(recipients=_resolved(tenant, copy.recipients)), arrival.UNKNOWN_INSIDE)
         if not copy.recipients:
             return
         former = self.world.former.get(tenant.id)
         if former is not None and self.oracle(f"server:{copy.hops}"):
             tenant = former
-        sight = Sight(self.message, copy, tenant, self.oracle)
+        sight = Sight(copy, tenant, self.oracle)
         passed = apply_rules(sight, lambda addresses: _resolved(tenant, addresses), self.journey.rules)
         for each in passed:
             self._go_on(tenant, each, is_own=is_own)
 
-    def _known(self, tenant: Tenant, copy: Copy) -> list[str]:
-        """Return the recipients but those whom an authoritative domain does not know; these are refused."""
-        known = []
-        for address in copy.recipients:
-            is_authoritative = tenant.domains.get(domain_of(address)) is False
-            if address in tenant.directory or not is_authoritative:
-                known.append(address)
-            else:
-                self.end(copy, End.REJECTED, arrival.UNKNOWN_INSIDE if copy.tenant else arrival.UNKNOWN_OUTSIDE, [address])
-        return known
+    def _known(self, tenant: Tenant, copy: Copy, status: str) -> Copy:
+        """Return the copy without recipients whom an authoritative domain does not know; these are refused with ``status``."""
+        unknown = [
+            address
+            for address in copy.recipients
+            if address not in tenant.directory and tenant.domains.get(domain_of(address)) is False
+        ]
+        if not unknown:
+            return copy
+        self.end(copy, End.REJECTED, status, unknown)
+        return copy._replace(recipients=tuple(address for address in copy.recipients if address not in unknown))
 
     def _go_on(self, tenant: Tenant, passed: Passed, *, is_own: bool) -> None:
+        copy = passed.copy
         if passed.end is not None:
-            self.end(passed.copy, passed.end, passed.status, by=passed.by)
+            self.end(copy, passed.end, passed.status, _targets(tenant, copy), by=passed.by)
         elif passed.route:
-            self._through(tenant, tenant.outbound[passed.route.casefold()], passed.copy)
+            self._through(tenant, tenant.outbound[passed.route.casefold()], copy._replace(recipients=_targets(tenant, copy)))
         else:
-            for address in passed.copy.recipients:
-                single = passed.copy._replace(recipients=(address,))
-                if address in tenant.directory or domain_of(address) in tenant.domains:
-                    self._deliver(tenant, single, is_own=is_own)
+            leaving: dict[str, list[str]] = {}
+            for address in copy.recipients:
+                recipient = tenant.directory.get(address)
+                target = recipient.external_address if recipient else ""
+                if not target and (recipient or domain_of(address) in tenant.domains):
+                    self._deliver(tenant, copy._replace(recipients=(address,)), is_own=is_own)
                 else:
-                    self._leave(tenant, single)
+                    leaving.setdefault(domain_of(target or address), []).append(target or address)
+            for domain, addresses in leaving.items():
+                self._leave(tenant, domain, copy._replace(recipients=tuple(dict.fromkeys(addresses))))
 
     def _deliver(self, tenant: Tenant, copy: Copy, *, is_own: bool) -> None:
         (address,) = copy.recipients
         recipient = tenant.directory.get(address)
-        end = End.DELIVERED if is_own else arrival.filtered(tenant, copy, self.message, self.oracle)
+        end = End.DELIVERED if is_own else arrival.filtered(tenant, copy, self.oracle)
         if recipient is None and not tenant.domains[domain_of(address)]:
             self.end(copy, End.REJECTED, arrival.UNKNOWN_INSIDE)
         elif recipient is None or recipient.kind not in _MAILBOXES:
             self.end(copy, End.ON_PREMISES if end in {End.DELIVERED, End.JUNK} else end)
         else:
-            self.end(copy, end)
+            forwards = end is End.DELIVERED and recipient.forwards_to
+            if not forwards:
+                self.end(copy, end)
             if end is End.DELIVERED:
                 self._react(tenant, recipient, copy)
 
@@ -174,16 +183,14 @@ class _Way:
         if recipient.forwards_to:
             self.waiting.append(base._replace(recipients=(recipient.forwards_to,), kind="auto_forward"))
         if recipient.auto_replies and copy.mail_from and copy.kind not in _REPLIES:
-            reply = base._replace(mail_from="", header_from=recipient.address, recipients=(copy.mail_from,), kind="auto_reply")
-            self.waiting.append(reply._replace(headers={}, scans=0, modified=False, sealed=""))
+            self.waiting.append(_reply(base, recipient.address))
 
-    def _leave(self, tenant: Tenant, copy: Copy) -> None:
-        """Send a copy out by the connector for its domain, or else to the MX of its recipient."""
-        (address,) = copy.recipients
-        connector = _way_out(tenant, domain_of(address))
+    def _leave(self, tenant: Tenant, domain: str, copy: Copy) -> None:
+        """Send a copy out by the connector for its recipients' domain, or else to that domain's MX."""
+        connector = _way_out(tenant, domain)
         if connector is not None and not connector.uses_mx:
             self._through(tenant, connector, copy)
-        elif self.world.owner(address):
+        elif domain in self.world.owners:
             self.waiting.append(
                 copy._replace(
                     tenant="",
@@ -224,6 +231,14 @@ class _Way:
         self.waiting += [returned._replace(mx=mx, recipients=tuple(addresses)) for mx, addresses in groups.items()]
 
 
+def _reply(copy: Copy, replier: str) -> Copy:
+    """Return the automatic reply to a message: a small one of its own, with a null sender."""
+    subject = f"Automatic reply: {copy.message.subject}"
+    findings = {"spf": "none", "dkim": "pass", "dmarc_policy": "none", "verdict": "none"}
+    message = replace(copy.message, subject=subject, body="", size_kb=1, to=(copy.mail_from,), source_ip="", **findings)
+    return Copy("", replier, (copy.mail_from,), {}, "auto_reply", message, tenant=copy.tenant, hops=copy.hops)
+
+
 def _scanned(scanner: Scanner, copy: Copy, egress: tuple[str, ...], certificate: str) -> Copy:
     return copy._replace(
         tenant="",
@@ -233,12 +248,13 @@ def _scanned(scanner: Scanner, copy: Copy, egress: tuple[str, ...], certificate:
         scans=copy.scans + 1,
         via_scanner=True,
         modified=copy.modified or scanner.modifies,
-        sealed=scanner.arc_domain or copy.sealed,
+        # A seal tells what was found when the message came: nothing good of one that had been scanned before.
+        sealed="" if copy.via_scanner or copy.modified else scanner.arc_domain,
     )
 
 
 def _resolved(tenant: Tenant, addresses: Iterable[str]) -> tuple[str, ...]:
-    """Return the final addresses: primary ones for aliases, members for groups, the outside address for contacts."""
+    """Return whom addresses stand for: primary addresses for aliases, members for groups."""
     found: dict[str, None] = {}
     waiting, seen = list(addresses), set[str]()
     while waiting:
@@ -251,8 +267,15 @@ def _resolved(tenant: Tenant, addresses: Iterable[str]) -> tuple[str, ...]:
             if recipient.kind == "group":
                 waiting = [*(recipient.members or ()), *waiting]
             else:
-                found[recipient.external_address or recipient.address] = None
+                found[recipient.address] = None
     return tuple(found)
+
+
+def _targets(tenant: Tenant, copy: Copy) -> tuple[str, ...]:
+    """Return the addresses that a copy goes to: a contact's is the one outside."""
+    known = tenant.directory
+    found = (known[each].external_address or each if each in known else each for each in copy.recipients)
+    return tuple(dict.fromkeys(found))
 
 
 def _way_out(tenant: Tenant, domain: str) -> OutboundConnector | None:

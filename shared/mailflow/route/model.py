@@ -203,7 +203,6 @@ class Scanner:
 class Message:
     """What does not change on the way."""
 
-    kind: str
     subject: str
     body: str
     size_kb: float
@@ -218,8 +217,9 @@ class Message:
 class Copy(NamedTuple):
     """A copy on its way: envelope, headers (names in lower case), and how it came to where it is.
 
-    ``tenant`` is where it was born or, for a message from outside, "". ``mx`` names the tenant at whose MX it arrives: "" for
-    that of each recipient's domain. ``via_scanner`` tells that the connecting address is the scanner's.
+    ``message`` is what does not change. ``tenant`` is where it was born or, for a message from outside, "". ``mx`` names the
+    tenant at whose MX it arrives: "" for that of each recipient's domain. ``via_scanner`` tells that the connecting address is
+    the scanner's, ``sealed`` under which domain the scanner vouched for it.
     """
 
     mail_from: str
@@ -227,6 +227,7 @@ class Copy(NamedTuple):
     recipients: tuple[str, ...]
     headers: Mapping[str, str]
     kind: str
+    message: Message
     source_ip: str = ""
     certificate: str = ""
     tenant: str = ""
@@ -242,9 +243,8 @@ class Copy(NamedTuple):
 
 @dataclass(slots=True)
 class Sight:
-    """What a rule sees: a copy in a tenant, the message, and who decides what is uncertain."""
+    """What a rule sees: a copy in a tenant, and who decides what is uncertain."""
 
-    message: Message
     copy: Copy
     tenant: Tenant
     oracle: Oracle

@@ -201,7 +201,7 @@ class _State:
         if name:
             headers[name] = str(actions.get("SetHeaderValue", ""))
         if prefix:
-            headers["subject"] = f"{prefix}{headers.get('subject', self.sight.message.subject)}"
+            headers["subject"] = f"{prefix}{headers.get('subject', self.sight.copy.message.subject)}"
         self.copy = self.copy._replace(headers=headers)
 
     def _change_recipients(self, actions: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from shared.domain.grant import Direction, ScopeKind
 from shared.mailflow.desired import Request, header_name, scoped_domains
-from shared.mailflow.route.model import AUTHENTICATED_AS, Copy, Message
+from shared.mailflow.route.model import AUTHENTICATED_AS
 from shared.mailflow.route.situation import NEIGHBOUR, NEIGHBOUR_DOMAIN, OURS, domain_names, scanner_facts
-from shared.mailflow.route.trace import first_address, message_of
+from shared.mailflow.route.trace import first_address
 
 OUTSIDER, ELSEWHERE = "somebody@sender.example", "203.0.113.7"
 PARTNER = "customer@receiver.example"
@@ -44,11 +44,6 @@ class Sample:
     modifies: bool = False
     condition: str = ""
     unrouted: bool = False
-
-    @property
-    def parsed(self) -> tuple[Message, Copy]:
-        """The message as the model takes it."""
-        return message_of(self.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,8 @@ def outcome(document: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(choices) - set(SWITCHES)):
         raise ValueError(f"unknown switches: {', '.join(unknown)}")
     world = world_of(document["tenants"], document.get("scanners") or ())
-    message, start = message_of(document["message"])
     oracle = Oracle(choices)
-    told = told_of(travel(world, message, start, oracle))
+    told = told_of(travel(world, start_of(document["message"]), oracle))
     untold = sorted(key.removeprefix("rule:") for key in oracle.asked if key.startswith("rule:"))
     return {**told, "untold": untold} if untold else told
 
@@ -95,15 +94,14 @@ def tenant_of(document: Mapping[str, Any]) -> Tenant:
     )
 
 
-def message_of(document: Mapping[str, Any]) -> tuple[Message, Copy]:
-    """Return the message of a document, and the copy that starts."""
+def start_of(document: Mapping[str, Any]) -> Copy:
+    """Return the message of a document as the copy that starts."""
     recipients = tuple(str(each).casefold() for each in document["recipients"])
     headers = {str(name).casefold(): str(text) for name, text in (document.get("headers") or {}).items()}
     to = headers.get("to")
     sender = str(document.get("mail_from") or "").casefold()
     source = str(document.get("source_ip") or "")
     message = Message(
-        kind=str(document.get("kind") or "normal"),
         subject=str(document.get("subject") or ""),
         body=str(document.get("body") or ""),
         size_kb=float(document.get("size_kb") or 10),
@@ -114,18 +112,18 @@ def message_of(document: Mapping[str, Any]) -> tuple[Message, Copy]:
         verdict=str(document.get("verdict") or "none"),
         source_ip=source,
     )
-    start = Copy(
+    return Copy(
         sender,
         str(document.get("header_from") or sender).casefold(),
         recipients,
         headers,
-        message.kind,
+        str(document.get("kind") or "normal"),
+        message,
         source,
         str(document.get("certificate") or "").casefold(),
         str(document.get("from_tenant") or ""),
         authenticated=bool(document.get("authenticated")),
     )
-    return message, start
 
 
 def _address(text: str) -> str:
