@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects
+from shared.mailflow.desired import ForeignObject, Request, Routing, desired_objects, desired_settings
 from shared.mailflow.diff import Change, changes
 from shared.mailflow.route.findings import MAXIMUM_TRIES, Route, RouteFinding, examine, worst
 from shared.mailflow.route.foreign import RuleEffect, rule_effects
@@ -134,7 +134,8 @@ def make_plan(request: Request, tenant: TenantObjects, findings: Sequence[Any] =
 
 
 def _changes(request: Request, tenant: TenantObjects) -> list[Change]:
-    return changes(desired_objects(request), tenant, request.grant_id, request.former_grants)
+    settings = desired_settings(request)
+    return changes(desired_objects(request), tenant, request.grant_id, request.former_grants, settings)
 
 
 def _ranked(request: Request) -> list[str]:
@@ -144,7 +145,7 @@ def _ranked(request: Request) -> list[str]:
 
 
 def _group(change: Change) -> str:
-    if not isinstance(change.object, DesiredObject) and not hasattr(change.object, "kind"):
+    if isinstance(change.object, ForeignObject):
         return "settings"
     verb = change.cmdlet.partition("-")[0]
     return {"New": "creates", "Remove": "deletes"}.get(verb, "updates")

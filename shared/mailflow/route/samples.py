@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.domain.grant import Direction, ScopeKind
-from shared.mailflow.desired import Request, header_name, scoped_domains
+from shared.mailflow.desired import ALL_SENDERS, Request, header_name, scoped_domains
 from shared.mailflow.route.model import AUTHENTICATED_AS
-from shared.mailflow.route.situation import NEIGHBOUR, NEIGHBOUR_DOMAIN, OURS, domain_names, scanner_facts
+from shared.mailflow.route.situation import NEIGHBOUR, NEIGHBOUR_DOMAIN, OURS, domain_names
 from shared.mailflow.route.trace import first_address
 
 OUTSIDER, ELSEWHERE = "somebody@sender.example", "203.0.113.7"
@@ -61,6 +61,12 @@ class _Scope:
         if intent.scope.kind is ScopeKind.GROUP:
             return int(who == "person")
         return int(self.domain in scoped_domains(self.request))
+
+    def scans_all_senders(self, who: str = "") -> int:
+        """Return how often mail without an own envelope sender must be scanned, where all of the scope's is routed."""
+        intent = self.request.intent
+        routes = self.request.settings.outbound_senders == ALL_SENDERS and intent.scope.kind is not ScopeKind.DOMAINS
+        return self.scans(Direction.OUTBOUND, who) if routes else 0
 
     def address(self, who: str) -> str:
         return f"{who}@{self.domain}"
@@ -122,6 +128,10 @@ def _inbound(scope: _Scope) -> Iterator[Sample]:
         condition="the scanner changes messages",
     )
     yield _to(scope, "person", "found clean", "A message that the scanner finds clean.", verdict="clean")
+    contact = _message(OUTSIDER, scope.address("contact"))
+    text = "A message to a contact that has an address of the tenant and reads mail elsewhere."
+    own = "contacts have addresses of accepted domains"
+    yield Sample("to a contact", text, "", contact, {}, OUT_OF_SCOPE, condition=own)
     readers = {scope.address(who): scope.scans(Direction.INBOUND, who) for who in ("person", "colleague")}
     group = _message(OUTSIDER, scope.address("list"))
     yield Sample("to a distribution list", "A message to a list with two members.", "", group, readers, _out(readers))
@@ -152,7 +162,7 @@ def _forged(scope: _Scope) -> Iterator[Sample]:
     secret = {header_name(request, "Clean"): request.secret}
     text = "A message that did not come from the scanner, with the grant's verdict secret in it."
     yield _to(scope, "person", "stolen verdict secret", text, headers=secret, forged=True, unrouted=True)
-    scanner = scanner_facts(request)
+    scanner = request.scanner
     text = "A message of another customer that comes from the scanner's own address, without a verdict."
     egress = first_address(scanner.inbound_egress[0])
     message = _message(OUTSIDER, scope.address("person"), source_ip=egress, certificate=scanner.inbound_host)
@@ -163,19 +173,27 @@ def _forged(scope: _Scope) -> Iterator[Sample]:
 def _outbound(scope: _Scope) -> Iterator[Sample]:
     sender = scope.address("person")
     once = {PARTNER: scope.scans(Direction.OUTBOUND)}
-    none = {PARTNER: 0}
 
     def sent(name: str, description: str, **changes: Any) -> Sample:
         return Sample(name, description, "", _own(sender, PARTNER, **changes), once, _out(once))
 
     yield sent("to outside", "A message to the internet.")
     yield sent("encrypted to outside", "S/MIME: the scanner sees only the headers.", kind="encrypted")
-    reply = _own("", PARTNER, header_from=sender, kind="auto_reply")
-    yield Sample("automatic reply to outside", "Somebody is out of office.", "", reply, none, NULL_SENDER)
-    bounce = _own("", PARTNER, header_from=f"postmaster@{scope.domain}", kind="bounce")
-    yield Sample("bounce to outside", "A report to somebody outside.", "", bounce, none, NULL_SENDER)
-    forward = _own(OUTSIDER, PARTNER, kind="auto_forward")
-    yield Sample("forward to outside", "A mailbox forwards what it gets from outside.", "", forward, none, FOREIGN_SENDER)
+    for name, description, who, why, message in (
+        ("automatic reply", "Somebody is out of office.", "person", NULL_SENDER, {"header_from": sender, "kind": "auto_reply"}),
+        (
+            "bounce",
+            "A report to somebody outside.",
+            "",
+            NULL_SENDER,
+            {"header_from": f"postmaster@{scope.domain}", "kind": "bounce"},
+        ),
+        ("forward", "A mailbox forwards what it gets from outside.", "", FOREIGN_SENDER, {"kind": "auto_forward"}),
+    ):
+        expected = {PARTNER: scope.scans_all_senders(who)}
+        envelope = OUTSIDER if name == "forward" else ""
+        text = "" if any(expected.values()) else why
+        yield Sample(f"{name} to outside", description, "", _own(envelope, PARTNER, **message), expected, text)
     colleague = scope.address("colleague")
     mixed = {PARTNER: once[PARTNER], colleague: 0}
     text = "One message to a colleague and to the internet."

@@ -17,6 +17,7 @@ from shared.mailflow.desired import (
     certificate_name,
     desired_objects,
     header_name,
+    missing_accepted_domain,
     standing,
 )
 from shared.mailflow.kinds import Kind
@@ -27,6 +28,7 @@ from shared.mailflow.tenant import MEMBERS, Found, TenantObjects
 
 OURS, NEIGHBOUR = "tenant", "neighbour"
 NEIGHBOUR_DOMAIN = "other-customer.example"
+CONTACT = "contact@elsewhere.example"
 NEIGHBOUR_GRANT = "00000000-0000-4000-8000-000000000000"
 _GROUPS = ("FromMemberOf", "SentToMemberOf")
 _PEOPLE = ("RedirectMessageTo", "AddToRecipients", "CopyTo", "BlindCopyTo")
@@ -91,6 +93,7 @@ class Situation:
             yield {"address": f"person@{domain}", "aliases": [f"alias@{domain}"], "kind": "mailbox"}
             yield {"address": f"colleague@{domain}", "kind": "mailbox"}
             yield {"address": f"on-premises@{domain}", "kind": "on_premises"}
+            yield {"address": f"contact@{domain}", "kind": "contact", "external_address": CONTACT}
             yield {"address": f"list@{domain}", "kind": "group", "members": [f"person@{domain}", f"colleague@{domain}"]}
 
     def _named_people(self, rules: Iterable[Settings]) -> Iterable[Mapping[str, Any]]:
@@ -122,7 +125,7 @@ def domain_names(request: Request) -> list[str]:
 
 def scanner_document(request: Request, tenant: str) -> dict[str, Any]:
     """Return the request's scanner as a trace describes it."""
-    scanner = scanner_facts(request)
+    scanner = request.scanner
     return {
         "tenant": tenant,
         "inbound_host": scanner.inbound_host,
@@ -134,7 +137,7 @@ def scanner_document(request: Request, tenant: str) -> dict[str, Any]:
         "verdict_headers": {"clean": header_name(request, "Clean"), "junk": header_name(request, "Junk")},
         "secret": request.secret,
         "modifies": False,
-        "arc_domain": getattr(request.settings, "arc_sealer", ""),
+        "arc_domain": request.settings.arc_sealer,
     }
 
 
@@ -161,14 +164,12 @@ def _mentioned(rules: Iterable[Settings], names: Iterable[str]) -> set[str]:
 def _neighbour_request(request: Request) -> Request:
     intent = replace(request.intent, directions=tuple(Direction), scope=Scope(ScopeKind.ALL_DOMAINS))
     domains = (AcceptedDomain(NEIGHBOUR_DOMAIN, is_initial=True, is_default=True),)
-    return replace(
-        request,
-        grant_id=NEIGHBOUR_GRANT,
-        intent=intent,
-        accepted_domains=domains,
-        secret=NEIGHBOUR_GRANT.replace("-", ""),
-        routing=Routing.ON,
+    secret = NEIGHBOUR_GRANT.replace("-", "")
+    wanted = replace(
+        request, grant_id=NEIGHBOUR_GRANT, intent=intent, accepted_domains=domains, secret=secret, routing=Routing.ON
     )
+    certificate = missing_accepted_domain(wanted)
+    return replace(wanted, accepted_domains=(*domains, AcceptedDomain(certificate))) if certificate else wanted
 
 
 def _neighbour_document(request: Request) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def _neighbour_document(request: Request) -> dict[str, Any]:
     rules = {item.name: dict(item.parameters) for item in desired if item.kind is Kind.TRANSPORT_RULE}
     return {
         "id": NEIGHBOUR,
-        "accepted_domains": [{"DomainName": NEIGHBOUR_DOMAIN, "DomainType": "Authoritative"}],
+        "accepted_domains": [{"DomainName": each.name, "DomainType": "Authoritative"} for each in request.accepted_domains],
         "recipients": [{"address": f"person@{NEIGHBOUR_DOMAIN}", "kind": "mailbox"}],
         "transport_rules": [{"Name": name, **rules[name]} for name in standing(desired)],
         **{
@@ -188,14 +189,3 @@ def _neighbour_document(request: Request) -> dict[str, Any]:
             )
         },
     }
-
-
-class _F:  # until requests name their scanner
-    def __init__(self, s: Any) -> None:
-        self.inbound_host, self.outbound_host = s.scanner_inbound_host, s.scanner_outbound_host
-        self.inbound_egress, self.outbound_egress = s.inbound_egress, s.outbound_egress
-
-
-def scanner_facts(request: Request) -> Any:
-    """Return the scanner's hosts and ranges."""
-    return request.scanner if hasattr(request, "scanner") else _F(request.settings)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 
 from shared.domain.grant import Direction, Scope, ScopeKind
-from shared.mailflow.desired import Request, Routing, desired_objects
+from shared.mailflow.desired import AcceptedDomain, Request, Routing, certificate_name, desired_objects
 from shared.mailflow.diff import changes
 from shared.mailflow.plan import make_plan
 from shared.mailflow.route.foresee import foresee
 from shared.mailflow.tenant import TenantObjects
-from tests.unit.mailflow.requests import CALM, REQUESTS, request
+from tests.unit.mailflow.requests import CALM, REQUESTS, SETTINGS, request
 from tests.unit.mailflow.tenants import tenant as read_tenant
 
 WANTED = request()
@@ -83,6 +83,23 @@ def test_what_is_not_scanned_is_said() -> None:
     assert all(words in said for words in ("out of office", "null sender", "forwards", "inside the organization", "S/MIME"))
 
 
+def test_rules_that_would_run_twice_are_named() -> None:
+    """A rule above the outbound routing rule sees an outgoing message twice: before it is scanned and after."""
+    above = rule("Tag", SubjectContainsWords=["x"], PrependSubject="x")
+    document = make_plan(WANTED, tenant(above, rule("Ends", SubjectContainsWords=["y"], DeleteMessage=True))).document()
+
+    assert _names(document["rules_run_twice"]) == ["Tag"]
+
+
+def test_a_rule_that_can_not_be_read_counts_with_its_worst_case() -> None:
+    """A rule that adds a recipient bounces on the second pass if it matches; the plan says so and names it."""
+    above = rule("Unreadable", HasClassification="Secret", AddToRecipients=["boss@contoso.com"])
+    document = make_plan(WANTED, tenant(above, rule("Ends", SubjectContainsWords=["x"], DeleteMessage=True))).document()
+
+    assert not document["is_safe"]
+    assert any("'Unreadable'" in finding["what"] for finding in document["findings"])
+
+
 @pytest.mark.parametrize(
     ("name", "properties"),
     [
@@ -133,3 +150,25 @@ def test_a_group_is_scope() -> None:
 
     assert "colleague@…: delivered, scanned never" in routes["to a distribution list"]["after"]
     assert "person@…: delivered, scanned once" in routes["to a distribution list"]["after"]
+
+
+def test_with_the_certificate_as_accepted_domain_every_sender_is_scanned() -> None:
+    """In the other outbound variant bounces, automatic replies and forwards are scanned once, and come through."""
+    settings_b = SETTINGS.model_copy(update={"outbound_senders": "all"})
+    wanted = request(settings=settings_b)
+    name = certificate_name(wanted)
+    wanted = replace(wanted, accepted_domains=(*wanted.accepted_domains, AcceptedDomain(name)))
+    known = [dict(each) for each in tenant().of("Get-AcceptedDomain")]
+    document = make_plan(wanted, tenant(AcceptedDomain=[*known, {"DomainName": name, "DomainType": "Authoritative"}])).document()
+    routes = {route["name"]: route["after"] for route in document["routes"]}
+
+    assert document["is_safe"]
+    assert all("sent to the outside, scanned once" in routes[f"{what} to outside"] for what in ("bounce", "forward"))
+
+
+def test_without_that_domain_they_would_be_lost() -> None:
+    """The same objects without the accepted domain refuse what has no sender of the tenant: the plan is unsafe."""
+    document = make_plan(request(settings=SETTINGS.model_copy(update={"outbound_senders": "all"})), tenant()).document()
+
+    assert not document["is_safe"]
+    assert any(each["harm"] == "loss" and "5.7.64" in each["what"] for each in document["findings"])
