@@ -21,6 +21,7 @@ from local.microsoft365.dns import DnsControl
 from local.microsoft365.faults import Fault, Tampering
 from local.microsoft365.identity.client_authentication import check_certificate, check_public_key
 from local.microsoft365.identity.errors import KINDS
+from local.microsoft365.mail.live import MailOrder, send
 from local.microsoft365.model import FederatedCredential, Registration, Tenant
 from local.microsoft365.recorder import RecordedRequest
 from local.microsoft365.seed import TenantSeed
@@ -68,6 +69,7 @@ _CLOCK = TypeAdapter(ClockChange)
 _SETTINGS = TypeAdapter(dict[str, Any])
 _SEED = TypeAdapter(TenantSeed)
 _CREDENTIAL = TypeAdapter(NewCredential)
+_MAIL = TypeAdapter(MailOrder)
 
 
 class Control:
@@ -188,6 +190,10 @@ class Control:
         self._reset()
         return {}
 
+    async def mail(self, request: web.Request) -> Answer:
+        """POST mail: send a message through the tenants as they are."""
+        return send(self._simulation, await _body(request, _MAIL))
+
     async def contract(self, _: web.Request) -> Answer:
         """GET contract: what the check against Microsoft's description saw."""
         checker = self._simulation.contract
@@ -267,6 +273,7 @@ def routes(control: Control) -> list[web.RouteDef]:
         ("POST", "tenants", control.add_tenant),
         ("POST", "applications/{name}/credentials", control.add_credential),
         ("POST", "reset", control.reset),
+        ("POST", "mail", control.mail),
         ("GET", "contract", control.contract),
         *control.of_tenants.table(),
         *control.of_dns.table(),

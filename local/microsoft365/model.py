@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from local.microsoft365.mail.log import MailLog
 from local.microsoft365.population import UserDirectory
 
 IDS = UUID("5b0e8a52-6a0f-4a0b-9f5a-3f1d1f0c7a11")
@@ -328,6 +329,8 @@ class Tenant:
     """Who switched activity data off, in Microsoft's words: `a tenant admin`, `a service admin`. Empty: nobody."""
     activity_subscriptions: dict[str, ActivitySubscription] = field(default_factory=dict)
     """By `application id|content type`."""
+    mail: MailLog = field(default_factory=MailLog)
+    """The messages that went through; forgotten when the simulation ends."""
 
     @property
     def initial_domain(self) -> str:

@@ -56,6 +56,10 @@ class SimulationSettings:
     """Pieces of content in one answer of the Management Activity API; Microsoft names no number."""
     omit_wids: bool = False
     """Leave `wids` out of id_tokens, as Microsoft may do when a token gets too long."""
+    rule_propagation_minutes: float = 0.0
+    """Until a changed transport rule has reached the last server; Microsoft names 30 minutes or more, the field up to 60."""
+    message_trace_delay: float = 0.0
+    """From a message until its status shows in message trace; before, it is GettingStatus."""
     page_size: int = 0
     """Graph's page size where a request names none; 0: the documented one of each collection."""
 

@@ -53,12 +53,14 @@ def test_from_does_not_count_for_relay() -> None:
 
 @pytest.mark.parametrize("name", ["contoso.com", "mail.contoso.com"])
 def test_a_certificate_of_an_accepted_domain_relays_every_sender(name: str) -> None:
-    """The certificate's name or a parent of it is an accepted domain: real-tenants.md 1, variant B."""
-    servers = tenant(inbound_connectors=[on_premises(TlsSenderCertificateName="*.contoso.com")])
+    """The name or a parent of it is an accepted domain (real-tenants.md 1, variant B); a wildcard means the domain too (PS)."""
     message = {**relayed(), "mail_from": "", "certificate": name}
 
-    assert (end(message, servers) == "relayed") is (name == "mail.contoso.com")
-    assert end(message, tenant(inbound_connectors=[on_premises(TlsSenderCertificateName=name)])) == "relayed"
+    for wanted in (name, "*.contoso.com"):
+        assert end(message, tenant(inbound_connectors=[on_premises(TlsSenderCertificateName=wanted)])) == "relayed"
+    assert end(message, tenant(inbound_connectors=[on_premises(TlsSenderCertificateName="x.contoso.com")])) == "rejected 5.7.64"
+    foreign = {**message, "certificate": "mail.example.net"}
+    assert end(foreign, tenant(inbound_connectors=[on_premises(TlsSenderCertificateName="*.example.net")])) == "rejected 5.7.64"
 
 
 def test_null_sender_mail_returning_for_the_outside_is_refused() -> None:

@@ -34,7 +34,7 @@ def policies(noun: str, *objects: dict[str, Any], **properties: Any) -> dict[str
     [
         ("none", "delivered"),
         ("spam", "junk"),
-        ("phish", "junk"),
+        ("phish", "quarantined"),
         ("high_confidence_phish", "quarantined"),
         ("malware", "quarantined"),
     ],
@@ -54,7 +54,7 @@ def test_a_policy_names_the_action(action: str, expected: str) -> None:
     here = tenant(**policies(CONTENT, other, {"Name": "Default", "IsDefault": True, "SpamAction": action}))
 
     assert end(inbound(verdict="spam"), here) == expected
-    assert end(inbound(verdict="phish"), here) == "junk"
+    assert end(inbound(verdict="phish"), here) == "quarantined"
 
 
 def test_a_skipped_filter_still_quarantines_high_confidence_phish() -> None:

@@ -32,7 +32,7 @@ def counted(message: dict[str, Any], *, uncertain: dict[str, bool] | None = None
 
 FITTING: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("From", {"From": ["ada@contoso.com"]}, outbound(), outbound(header_from="ben@contoso.com")),
-    ("From, alias", {"From": ["ada@contoso.com"]}, outbound(header_from="countess@contoso.com"), inbound()),
+    ("From, not an alias", {"From": ["ada@contoso.com"]}, outbound(), outbound(header_from="countess@contoso.com")),
     ("FromMemberOf", {"FromMemberOf": [GROUP]}, outbound(), inbound()),
     ("FromScope in", {"FromScope": "InOrganization"}, outbound(), inbound()),
     ("FromScope out", {"FromScope": "NotInOrganization"}, inbound(), outbound()),

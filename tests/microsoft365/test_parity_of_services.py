@@ -1,4 +1,4 @@
-"""The parity pages of Graph and Exchange: complete, and every witness is a test that exists."""
+"""The parity pages of Graph, Exchange and mail: complete, and every witness is a test that exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.microsoft365.exchange.definitions import documented_cmdlets
 from local.microsoft365.graph.operations import OPERATIONS
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: ROOT / "local" / "microsoft365" / name / "PARITY.md" for name in ("graph", "exchange")}
+PAGES = {name: ROOT / "local" / "microsoft365" / name / "PARITY.md" for name in ("graph", "exchange", "mail")}
 
 
 def page(name: str) -> str:

@@ -109,6 +109,7 @@ class Calls:
             now=now,
             uncertain={name for name in UNCERTAIN if getattr(settings, name, False)},
             customization_delay=settings.customization_delay,
+            trace_delay=settings.message_trace_delay,
         )
 
     def _page(self, asked: Asked, document: dict[str, Any], rows: list[Mapping[str, Any]], offset: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from local.microsoft365.exchange import connectors, domains, groups, organization, policies, recipients, rules
+from local.microsoft365.exchange import connectors, domains, groups, organization, policies, recipients, rules, traces
 from local.microsoft365.exchange.objects import Call, get_objects
 
 _PLAIN_NOUNS = (
@@ -38,6 +38,9 @@ _DEFENDER_NOUNS = ("AtpPolicyForO365", "SafeAttachmentPolicy", "SafeAttachmentRu
 """The same, in tenants with Microsoft Defender for Office 365 only."""
 
 HANDLERS: Mapping[str, Callable[[Call], list[dict[str, Any]]]] = {
+    "Get-MessageTraceV2": traces.get_message_trace,
+    "Get-MessageTraceDetailV2": traces.get_message_trace_detail,
+    "Get-QuarantineMessage": traces.get_quarantine_messages,
     "Get-InboundConnector": connectors.get_inbound,
     "New-InboundConnector": connectors.new_inbound,
     "Set-InboundConnector": connectors.set_inbound,
@@ -76,7 +79,19 @@ HANDLERS: Mapping[str, Callable[[Call], list[dict[str, Any]]]] = {
     **{f"Get-{noun}": partial(get_objects, noun=noun) for noun in (*_PLAIN_NOUNS, *_DEFENDER_NOUNS)},
 }
 
-_PROTECTION_WORDS = ("Hosted", "Spoof", "Arc", "AntiPhish", "ProtectionPolicyRule", "Malware", "Dkim", "Safe", "Atp")
+_PROTECTION_WORDS = (
+    "Hosted",
+    "Spoof",
+    "Arc",
+    "AntiPhish",
+    "ProtectionPolicyRule",
+    "Malware",
+    "Dkim",
+    "Safe",
+    "Atp",
+    "Trace",
+    "Quarantine",
+)
 _DEFENDER = frozenset(f"Get-{noun}" for noun in _DEFENDER_NOUNS)
 _ALL = frozenset(HANDLERS)
 _READ = frozenset(name for name in HANDLERS if name.startswith("Get-"))

@@ -16,7 +16,7 @@ from typing import Any
 
 _ODATA_ERROR = "Microsoft.Exchange.Admin.OData.Core.ODataServiceException"
 _EXECUTION_ERROR = "Microsoft.Exchange.Management.PSDirectInvoke.DirectInvokeCmdletExecutionException"
-_STATUS_CODES = {400: "BadRequest", 403: "Forbidden", 404: "NotFound"}
+_STATUS_CODES = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"}
 
 AMBIGUOUS = "Microsoft.Exchange.AdminApi.CommandInvocation.AmbiguousParameterSetException"
 TRANSFORMATION = "Microsoft.Exchange.AdminApi.CommandInvocation.ParameterTransformationException"
@@ -32,6 +32,7 @@ NOT_A_MEMBER = "Microsoft.Exchange.Management.Tasks.MemberNotFoundException"
 INVALID = "System.ArgumentException"
 VALIDATION = "Microsoft.Exchange.Data.DataValidationException"
 RESTRICTED = "Microsoft.Exchange.Management.Tasks.ConnectorCreationRestrictedException"
+THROTTLED = "Microsoft.Exchange.Management.ReportingTask.ThrottlingException"
 IN_USE = "Microsoft.Exchange.Management.Tasks.ConnectorInUseException"
 
 

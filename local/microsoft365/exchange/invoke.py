@@ -35,6 +35,7 @@ def prepare(
     now: datetime,
     uncertain: Container[str] = (),
     customization_delay: float = 0.0,
+    trace_delay: float = 0.0,
 ) -> Call:
     """Return the bound call; raises InvocationError for a cmdlet that is not offered or parameters that don't fit."""
     cmdlet = documented_cmdlets().get(call.name.lower())
@@ -45,7 +46,7 @@ def prepare(
             "try again."
         )
         raise InvocationError(message, kind=UNKNOWN_COMMAND)
-    return Call(organization, bind(cmdlet, call.parameters), now, uncertain, customization_delay)
+    return Call(organization, bind(cmdlet, call.parameters), now, uncertain, customization_delay, trace_delay)
 
 
 def execute(name: str, call: Call) -> list[Mapping[str, Any]]:

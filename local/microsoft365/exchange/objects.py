@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from local.microsoft365.exchange.errors import DUPLICATE, ExecutionError, invalid, not_found
 from local.microsoft365.exchange.values import ListChange
+from local.microsoft365.mail.log import MailLog
 
 DOMAIN_CONTROLLER = "AM0PR07A010DC003.EURPR07A010.PROD.OUTLOOK.COM"
 
@@ -82,6 +83,10 @@ class Organization(Protocol):
     def unified_audit_log(self) -> bool:
         """Whether the unified audit log takes events in."""
 
+    @property
+    def mail(self) -> MailLog:
+        """The messages that went through, and when message trace was asked."""
+
     def set_unified_audit_log(self, enabled: bool) -> None:
         """Switch the unified audit log."""
 
@@ -114,7 +119,7 @@ class Organization(Protocol):
 class Call:
     """One cmdlet with its bound parameters.
 
-    `uncertain` names the switches of behaviour that Microsoft doesn't document; `customization_delay` is in seconds;
+    `uncertain` names the switches of behaviour that Microsoft doesn't document; both delays are in seconds;
     `warnings` goes into the answer.
     """
 
@@ -123,6 +128,7 @@ class Call:
     now: datetime
     uncertain: Container[str] = ()
     customization_delay: float = 0.0
+    trace_delay: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
     def given(self, name: str) -> bool:

@@ -16,6 +16,7 @@ from local.microsoft365.exchange.domains import DOMAIN_NOUNS, follow_domains
 from local.microsoft365.exchange.groups import GROUP, GROUP_DEFAULTS, GROUP_KINDS
 from local.microsoft365.exchange.objects import AcceptedDomain, Recipient, timestamp
 from local.microsoft365.exchange.organization import seed_objects, seeded, seeded_nouns
+from local.microsoft365.mail.log import MailLog
 from local.microsoft365.model import Group, Tenant
 from local.microsoft365.population import User
 
@@ -177,6 +178,11 @@ class TenantOrganization:
     def unified_audit_log(self) -> bool:
         """Whether the unified audit log takes events in."""
         return self.tenant.unified_audit_log
+
+    @property
+    def mail(self) -> MailLog:
+        """The messages that went through."""
+        return self.tenant.mail
 
     def set_unified_audit_log(self, enabled: bool) -> None:
         """Switch the unified audit log."""

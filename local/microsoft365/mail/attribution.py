@@ -19,7 +19,7 @@ def _has_certificate(connector: Mapping[str, Any], copy: Copy) -> bool:
     wanted = str(connector.get("TlsSenderCertificateName") or "").lower()
     if not (wanted and copy.certificate):
         return False
-    return copy.certificate.endswith(wanted[1:]) if wanted.startswith("*.") else copy.certificate == wanted
+    return is_within(copy.certificate, wanted) if wanted.startswith("*.") else copy.certificate == wanted
 
 
 def _has_address(connector: Mapping[str, Any], copy: Copy) -> bool:
@@ -69,6 +69,13 @@ def _concerns(connector: Mapping[str, Any], sender_domain: str) -> bool:
         if domain == "*" or (domain.startswith("*.") and is_within(sender_domain, domain)) or domain == sender_domain:
             return True
     return False
+
+
+def partner_name(tenant: TenantMail, copy: Copy) -> str:
+    """Return the name of the Partner connector that a message from outside came through; empty: none."""
+    sender_domain = domain_of(copy.mail_from)
+    fitting = (item for item in tenant.partner_connectors if _concerns(item, sender_domain) and identifies(item, copy))
+    return next((str(item["Name"]) for item in fitting), "")
 
 
 def refused_recipients(tenant: TenantMail, recipients: Iterable[Addressee]) -> list[Addressee]:

@@ -70,14 +70,13 @@ def _people(view: View, values: Any) -> set[str]:
 
 
 def _in_group(view: View, addresses: Iterable[str], groups: Any) -> bool:
-    """Tell whether one of the addresses is in one of the groups; a group that is gone has nobody."""
-    people = {view.tenant.person(address) or address for address in addresses}
-    return any(not people.isdisjoint(view.tenant.members(group) or ()) for group in _lowered(groups))
+    """Tell whether one of the addresses, as it stands, is in one of the groups; a group that is gone has nobody."""
+    return any(not frozenset(addresses).isdisjoint(view.tenant.members(group) or ()) for group in _lowered(groups))
 
 
 def _is_one_of(view: View, addresses: Iterable[str], values: Any) -> bool:
-    wanted = _people(view, values)
-    return any((view.tenant.person(address) or address) in wanted for address in addresses)
+    """Tell whether one of the addresses, as it stands, is the primary one of somebody named."""
+    return not _people(view, values).isdisjoint(addresses)
 
 
 def _from_scope(view: View, value: Any) -> bool:

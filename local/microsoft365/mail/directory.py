@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from local.microsoft365.mail.addresses import domain_of, is_within
-from local.microsoft365.mail.model import Addressee
+from local.microsoft365.mail.model import Addressee, Copy
 
 _EMPTY: Mapping[str, Any] = {}
 
@@ -23,7 +23,7 @@ class TenantMail:
         self._closures: dict[str, frozenset[str]] = {}
 
     @cached_property
-    def people(self) -> dict[str, Mapping[str, Any]]:
+    def people(self) -> Mapping[str, Mapping[str, Any]]:
         """The recipients by every address of theirs."""
         found: dict[str, Mapping[str, Any]] = {}
         for item in self.tenant.get("recipients") or ():
@@ -49,6 +49,16 @@ class TenantMail:
     @property
     def _inbound(self) -> list[Mapping[str, Any]]:
         return [item for item in self.tenant.get("inbound_connectors") or () if item.get("Enabled", True)]
+
+    def server(self, copy: Copy) -> int:
+        """Return the number of the server that looks at a copy; a trace has one."""
+        del copy
+        return 0
+
+    def rules(self, server: int) -> Sequence[Mapping[str, Any]]:
+        """Return the transport rules that a server knows, in the order of their priority."""
+        del server
+        return self.tenant.get("transport_rules") or ()
 
     def policy(self, noun: str) -> Mapping[str, Any]:
         """Return the tenant's default policy of a noun, else its first one, else an empty one."""

@@ -16,7 +16,7 @@ from local.microsoft365.mail.model import Copy, Switches
 DEFAULT_ACTIONS: Mapping[str, str] = {
     "SpamAction": "MoveToJmf",
     "HighConfidenceSpamAction": "MoveToJmf",
-    "PhishSpamAction": "MoveToJmf",
+    "PhishSpamAction": "Quarantine",
     "HighConfidencePhishAction": "Quarantine",
 }
 """The content filter's actions where a policy doesn't say (page of New-HostedContentFilterPolicy)."""
@@ -99,8 +99,12 @@ def _verdict_action(tenant: TenantMail, copy: Copy) -> str:
     return "SpamAction" if scl >= 5 or copy.verdict == "spam" else ""
 
 
-def content_end(tenant: TenantMail, copy: Copy, switches: Switches) -> str:
-    """Return how a message from outside for a recipient here ends: delivered, junk, quarantined or dropped.
+_REASONS: Mapping[str, str] = {"HighConfidencePhishAction": "HighConfPhish", "PhishSpamAction": "Phish"}
+"""Quarantine's word for what was found; spam of either confidence is Spam, and so is what fails DMARC."""
+
+
+def content_end(tenant: TenantMail, copy: Copy, switches: Switches) -> tuple[str, str]:
+    """Return how a message from outside for a recipient here ends (delivered, junk, quarantined, dropped), and why.
 
     SCL is an input, not the decision.
     """
@@ -110,6 +114,7 @@ def content_end(tenant: TenantMail, copy: Copy, switches: Switches) -> str:
         found = "HighConfidencePhishAction"
     elif not skips:
         found = _verdict_action(tenant, copy)
+    reason = _REASONS.get(found, "Spam")
     if found in DEFAULT_ACTIONS:
         found = str(tenant.policy("HostedContentFilterPolicy").get(found) or DEFAULT_ACTIONS[found])
-    return _ENDS.get(found, "delivered")
+    return _ENDS.get(found, "delivered"), reason

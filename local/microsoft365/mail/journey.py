@@ -7,8 +7,9 @@ from typing import Any
 
 from local.microsoft365.mail import filters
 from local.microsoft365.mail.addresses import domain_of, first_address, is_within
-from local.microsoft365.mail.attribution import attribute, is_internal, refusal, refused_recipients
+from local.microsoft365.mail.attribution import attribute, is_internal, partner_name, refusal, refused_recipients
 from local.microsoft365.mail.directory import TenantMail
+from local.microsoft365.mail.log import Fate
 from local.microsoft365.mail.model import (
     AUTHENTICATED_AS,
     CROSS_PREMISES_HEADERS,
@@ -23,6 +24,8 @@ from local.microsoft365.mail.model import (
 )
 from local.microsoft365.mail.rules import Rule, RulePass, enforced
 
+SERVICE_ADDRESS = "40.107.0.1"
+"""Stands for the service's own servers (learn.microsoft.com/microsoft-365/enterprise/urls-and-ip-address-ranges)."""
 _UNANSWERED = frozenset({"auto_reply", "bounce"})
 """Kinds that no mailbox answers by itself."""
 
@@ -30,7 +33,14 @@ _UNANSWERED = frozenset({"auto_reply", "bounce"})
 class Journey:
     """Carries the copies of one message between tenants, scanners and the internet."""
 
-    def __init__(self, tenants: Iterable[TenantMail], scanners: Iterable[Mapping[str, Any]], switches: Switches) -> None:
+    def __init__(
+        self,
+        tenants: Iterable[TenantMail],
+        scanners: Iterable[Mapping[str, Any]],
+        switches: Switches,
+        *,
+        is_traced: bool = False,
+    ) -> None:
         self._tenants = list(tenants)
         self._switches = switches
         self._hops = {
@@ -39,8 +49,8 @@ class Journey:
             for name in ("inbound_host", "outbound_host")
             if scanner.get(name)
         }
-        self._rules: dict[str, list[Rule]] = {}
-        self.record = Record()
+        self._rules: dict[tuple[str, int], list[Rule]] = {}
+        self.record = Record(is_traced=is_traced)
 
     def tenant_of(self, address: str) -> TenantMail | None:
         """Return the tenant that accepts mail for an address."""
@@ -54,23 +64,26 @@ class Journey:
             raise ValueError(f"no tenant {name}")
         return found
 
-    def receive(self, copy: Copy, edge: TenantMail | None = None) -> None:
+    def receive(self, copy: Copy, edge: TenantMail | None = None) -> str:
         """Take a message from a server on the internet, on premises, or a scanner: find whose it is, and go on there.
 
-        `edge` is the tenant whose MX the server gave it to; None: to that of each recipient.
+        `edge` is the tenant whose MX the server gave it to; None: to that of each recipient. Returns what the server is
+        answered: the enhanced status of the first refusal, empty when all was taken.
         """
         found = attribute(self._tenants, copy, self._switches)
+        answer = ""
         for owner, recipients in self._by_tenant(copy.recipients).items():
             part = copy.fork(recipients)
             reached = edge or owner
             if found is not None and reached in (None, found[0]):
-                self._pass(found[0], part, found[1])
-            elif found is not None:
-                self.record.end_all(part, "rejected", "5.4.14")
-            elif owner is not None:
-                self._pass(owner, part, None)
+                status = self._pass(found[0], part, found[1])
+            elif found is None and owner is not None:
+                status = self._pass(owner, part, None)
             else:
-                self.record.end_all(part, "rejected", "5.7.64")
+                status = "5.7.64" if found is None else "5.4.14"
+                self.record.end_all(part, "rejected", status)
+            answer = answer or status
+        return answer
 
     def _by_tenant(self, recipients: Iterable[Addressee]) -> dict[TenantMail | None, list[Addressee]]:
         found: dict[TenantMail | None, list[Addressee]] = {}
@@ -83,23 +96,30 @@ class Journey:
         copy.source_ip = copy.certificate = ""
         copy.is_internal = True
         copy.headers[AUTHENTICATED_AS] = ["Internal"]
-        self._process(tenant, copy, is_judged=False)
+        self._process(tenant, copy, "", is_judged=False)
 
-    def _pass(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> None:
-        """Let a message from outside into a tenant, or refuse it at its edge."""
+    def _pass(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> str:
+        """Let a message from outside into a tenant, or refuse it at its edge; return the status of a refusal."""
         self._strip(copy, connector)
         copy.is_internal = is_internal(tenant, connector, copy)
         copy.headers[AUTHENTICATED_AS] = ["Internal" if copy.is_internal else "Anonymous"]
         status = self._refusal(tenant, copy) if connector is None else ""
         if status:
             self.record.end_all(copy, "rejected", status)
-            return
+            return status
         unknown = refused_recipients(tenant, copy.recipients)
         for to in unknown:
             self.record.end(copy, to, "rejected", "5.4.1")
         copy.recipients = [to for to in copy.recipients if to not in unknown]
         if copy.recipients:
-            self._process(tenant, copy, is_judged=connector is None)
+            self._process(tenant, copy, self._connector_name(tenant, copy, connector), is_judged=connector is None)
+        return "5.4.1" if unknown else ""
+
+    def _connector_name(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> str:
+        """Return the name of the inbound connector that a message came through, where that is remembered."""
+        if not self.record.is_traced:
+            return ""
+        return str(connector["Name"]) if connector is not None else partner_name(tenant, copy)
 
     def _refusal(self, tenant: TenantMail, copy: Copy) -> str:
         """Return the status with which a tenant refuses mail that is not its own; empty: it doesn't."""
@@ -121,22 +141,27 @@ class Journey:
         if not self._switches.loop_header_survives:
             copy.headers.pop(LOOP_HEADER, None)
 
-    def _process(self, tenant: TenantMail, copy: Copy, *, is_judged: bool) -> None:
+    def _process(self, tenant: TenantMail, copy: Copy, connector: str, *, is_judged: bool) -> None:
         """One pass of a tenant: malware, recipients, rules, and where each copy goes."""
+        self.record.open(tenant.id, copy, connector)
         copy.passes += 1
         if copy.passes > MAXIMUM_PASSES:
             self.record.end_all(copy, "rejected", "5.4.14")
             return
         if copy.verdict == "malware":
-            self.record.end_all(copy, "quarantined")
+            self.record.end_all(copy, "quarantined", reason="Malware")
             return
+        if copy.passage is not None:
+            lists = [to.address for to in copy.recipients if tenant.members(to.address) is not None]
+            copy.passage.fates |= dict.fromkeys(lists, Fate("expanded"))
         copy.recipients = tenant.resolve(copy.recipients)
         copy.route = ""
         copy.scl = filters.SKIP if filters.allows(tenant, copy) else None
         copy.came_redirected = LOOP_HEADER in copy.headers
-        rules = self._rules.get(tenant.id)
+        server = tenant.server(copy)
+        rules = self._rules.get((tenant.id, server))
         if rules is None:
-            rules = self._rules[tenant.id] = enforced(tenant)
+            rules = self._rules[tenant.id, server] = enforced(tenant.rules(server))
         for left in RulePass(tenant, rules, self._switches, self.record).run(copy):
             self._route(tenant, left, is_judged=is_judged)
 
@@ -165,16 +190,18 @@ class Journey:
         if person is None and accepted.get("DomainType", "Authoritative") == "Authoritative":
             self.record.end(copy, to, "rejected", "5.1.10")
             return
-        end = filters.content_end(tenant, copy, self._switches) if is_judged else "delivered"
+        end, reason = filters.content_end(tenant, copy, self._switches) if is_judged else ("delivered", "")
         if person is None or person.get("kind") == "on_premises":
             # There, junk is only a mark on the message.
-            self.record.end(copy, to, "on_premises" if end in ("delivered", "junk") else end)
+            self.record.end(copy, to, "on_premises" if end in ("delivered", "junk") else end, reason=reason)
             return
         forward = str(person.get("forwards_to") or "").lower()
         if end == "delivered" and forward:
+            if copy.passage is not None:
+                copy.passage.fates[to.address] = Fate("delivered")
             self._forward(tenant, copy, forward)
             return
-        self.record.end(copy, to, end)
+        self.record.end(copy, to, end, reason=reason)
         if end == "delivered" and person.get("auto_replies") and copy.kind not in _UNANSWERED and copy.mail_from:
             self._reply(tenant, copy, to)
 
@@ -206,25 +233,29 @@ class Journey:
     def _send(self, tenant: TenantMail, copy: Copy, connector: Mapping[str, Any] | None) -> None:
         """Send a copy out of a tenant, through a connector or to the recipients' MX."""
         _remove_own(copy)
-        hosts = (connector or {}).get("SmartHosts") or ()
-        if connector is None or not hosts:
-            if connector is not None and connector.get("ConnectorType") == "OnPremises":
-                self.record.end_all(copy, "on_premises")
-            else:
-                self._send_by_mx(tenant, copy)
+        name, hosts = (str(connector["Name"]), connector.get("SmartHosts") or ()) if connector is not None else ("", ())
+        host = str(hosts[0]).lower() if hosts else ""
+        hop = self._hops.get(host)
+        if hop is not None and not hop.scanner.get("accepts", True):
+            self.record.end_all(copy, "deferred")
+            _note_way(copy, Fate("deferred", host=host, to_ip=first_address(hop.egress)), name)
             return
-        hop = self._hops.get(str(hosts[0]).lower())
-        if hop is None:
-            self.record.end_all(copy, "on_premises" if connector.get("ConnectorType") == "OnPremises" else "relayed")
-            return
-        self._scan(tenant, copy, hop)
+        _note_way(copy, Fate("sent", host=host, to_ip=first_address(hop.egress) if hop is not None else ""), name)
+        copy.passage = None
+        is_on_premises = connector is not None and connector.get("ConnectorType") == "OnPremises"
+        if hop is not None:
+            self._scan(tenant, copy, hop)
+        elif is_on_premises or host:
+            self.record.end_all(copy, "on_premises" if is_on_premises else "relayed")
+        else:
+            self._send_by_mx(tenant, copy)
 
     def _send_by_mx(self, sender: TenantMail, copy: Copy) -> None:
         """Send a copy to each recipient's MX: another tenant here, or the internet.
 
         The service sends from its own addresses and signs for its tenant: for a foreign sender SPF fails.
         """
-        copy.source_ip = copy.certificate = copy.sealed_by = ""
+        copy.source_ip, copy.certificate, copy.sealed_by = SERVICE_ADDRESS, "", ""
         if sender.owns(copy.mail_from):
             copy.spf = copy.own_spf
         elif copy.spf == "pass":
@@ -241,6 +272,8 @@ class Journey:
         """A scanner takes a copy and gives it back: from its own address, with its verdict, the sender as it was."""
         scanner = hop.scanner
         copy.scans += 1
+        if self.record.is_traced:
+            self.record.scanned.append(_seen(tenant, copy, hop))
         copy.sealed_by = str(scanner.get("arc_domain") or "").lower() if filters.passes_dmarc(copy) else ""
         copy.source_ip, copy.certificate = first_address(hop.egress), hop.certificate
         if copy.own_ip and copy.source_ip == copy.own_ip:
@@ -253,13 +286,37 @@ class Journey:
         if hop.is_inbound and verdict != "none":
             name = str((scanner.get("verdict_headers") or {}).get(verdict) or "").lower()
             copy.headers.setdefault(name, []).append(str(scanner.get("secret") or ""))
-        if not hop.is_inbound:
-            self.receive(copy, tenant)
-            return
-        owned = [to for to in copy.recipients if self.tenant_of(to.address) is not None]
-        for recipients, edge in ((owned, None), ([to for to in copy.recipients if to not in owned], tenant)):
-            if recipients:
-                self.receive(copy.fork(recipients), edge)
+        self._give_back(tenant, copy, hop)
+
+    def _give_back(self, tenant: TenantMail, copy: Copy, hop: Hop) -> None:
+        """Return a scanned copy: to the MX of the tenant that it came from, or, by an inbound host, of its recipients."""
+        number = len(self.record.scanned) - 1
+        if hop.is_inbound:
+            owned = [to for to in copy.recipients if self.tenant_of(to.address) is not None]
+            parts = ((owned, None), ([to for to in copy.recipients if to not in owned], tenant))
+        else:
+            parts = ((copy.recipients, tenant),)
+        answers = [self.receive(copy.fork(recipients), edge) for recipients, edge in parts if recipients]
+        if self.record.is_traced:
+            refusal = next((answer for answer in answers if answer), "")
+            self.record.scanned[number]["answer"] = f"550 {refusal}" if refusal else "250 2.6.0"
+
+
+def _note_way(copy: Copy, fate: Fate, connector: str) -> None:
+    """Remember that a copy left by a connector, or that it couldn't."""
+    if copy.passage is not None:
+        to = [each.address for each in copy.recipients]
+        copy.passage.fates |= dict.fromkeys(to, fate)
+        copy.passage.note("Send external" if fate.end == "sent" else "Defer", to, fate.host, connector)
+
+
+def _seen(tenant: TenantMail, copy: Copy, hop: Hop) -> dict[str, Any]:
+    return {
+        "direction": "inbound" if hop.is_inbound else "outbound",
+        "tenant": tenant.id,
+        "mail_from": copy.mail_from,
+        "recipients": [to.address for to in copy.recipients],
+    }
 
 
 def _remove_own(copy: Copy) -> None:

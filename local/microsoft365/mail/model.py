@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from local.microsoft365.mail.log import Fate, Passage
+
 ORGANIZATION_HEADERS = "x-ms-exchange-organization-"
 """Headers of this prefix are the service's own: they are taken off when a message comes from outside or leaves."""
 CROSS_PREMISES_HEADERS = "x-ms-exchange-crosspremises-"
@@ -88,6 +90,8 @@ class Copy:
     """Spam confidence level, set by the connection filter or a rule."""
     route: str = ""
     """The outbound connector that a rule chose."""
+    passage: Passage | None = None
+    """What the tenant that has it remembers of it."""
 
     def fork(self, recipients: list[Addressee]) -> Copy:
         """Return a copy of its own for these recipients."""
@@ -130,29 +134,34 @@ class Record:
 
     recipients: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    is_traced: bool = False
+    """Whether passages and scans are remembered too; it costs time."""
+    passages: list[Passage] = field(default_factory=list)
+    scanned: list[dict[str, Any]] = field(default_factory=list)
+    """What scanners saw, in order: host, direction, recipients, sender, the tenant that it came from."""
 
-    def end(self, copy: Copy, addressee: Addressee, end: str, status: str = "") -> None:
+    def open(self, tenant: str, copy: Copy, connector: str) -> None:
+        """Begin a passage of a copy through a tenant, where passages are remembered."""
+        if self.is_traced:
+            to = tuple(each.address for each in copy.recipients)
+            copy.passage = Passage(tenant, copy.mail_from, copy.subject, copy.size_kb, copy.source_ip, to, connector)
+            self.passages.append(copy.passage)
+
+    def end(self, copy: Copy, addressee: Addressee, end: str, status: str = "", reason: str = "") -> None:
         """Note the end of a copy for one of its recipients; the worst of several ends stays."""
+        if copy.passage is not None:
+            copy.passage.fates[addressee.address] = Fate(end, status, reason)
         found = self.recipients.get(addressee.address)
         if found is None or (_RANK[end], copy.scans) > (_RANK[found["end"]], found["scans"]):
             self.recipients[addressee.address] = {"end": end, "scans": copy.scans, "status": status}
 
-    def end_all(self, copy: Copy, end: str, status: str = "") -> None:
+    def end_all(self, copy: Copy, end: str, status: str = "", reason: str = "") -> None:
         """Note the same end for all recipients of a copy."""
         for addressee in copy.recipients:
-            self.end(copy, addressee, end, status)
+            self.end(copy, addressee, end, status, reason)
 
-    def applied(self, rule: str) -> None:
-        """Count one application of a rule's actions."""
+    def applied(self, rule: str, copy: Copy) -> None:
+        """Count one application of a rule's actions to a copy."""
+        if copy.passage is not None:
+            copy.passage.note("Transport rule", (to.address for to in copy.recipients), rule)
         self.rules[rule] = self.rules.get(rule, 0) + 1
-
-
-class Event(NamedTuple):
-    """Something that a tenant did with a copy, for its message trace."""
-
-    tenant: str
-    name: str
-    recipients: tuple[str, ...]
-    detail: str
-    copy: Copy

@@ -7,7 +7,7 @@ known from the field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from local.microsoft365.mail.conditions import (
     View,
 )
 from local.microsoft365.mail.directory import TenantMail
+from local.microsoft365.mail.log import Fate
 from local.microsoft365.mail.model import LOOP_HEADER, Addressee, Copy, Record, Switches
 
 EXCEPT = "ExceptIf"
@@ -110,9 +111,8 @@ class Rule:
         ]
 
 
-def enforced(tenant: TenantMail) -> list[Rule]:
-    """Return the rules that act: enabled ones in enforcing mode, in the order of the trace, which is that of their priority."""
-    rules = tenant.tenant.get("transport_rules") or ()
+def enforced(rules: Iterable[Mapping[str, Any]]) -> list[Rule]:
+    """Return the rules that act: enabled ones in enforcing mode, in the order given, which is that of their priority."""
     return [
         Rule(rule) for rule in rules if rule.get("State", "Enabled") == "Enabled" and (rule.get("Mode") or "Enforce") == "Enforce"
     ]
@@ -180,10 +180,10 @@ class RulePass:
         if actions.get("ApplyHtmlDisclaimerText") and copy.kind in SEALED:
             fallback = actions.get("ApplyHtmlDisclaimerFallbackAction") or "Wrap"
             if fallback == "Reject":
-                self._record.applied(rule.name)
+                self._record.applied(rule.name, copy)
                 self._record.end_all(copy, "rejected", "5.7.1")
                 return True
-        self._record.applied(rule.name)
+        self._record.applied(rule.name, copy)
         _change(copy, actions)
         self._add_recipients(copy, actions)
         return self._final(copy, actions)
@@ -192,6 +192,8 @@ class RulePass:
         added = [to for name in _ADDING for to in _addresses(actions.get(name))]
         redirected = _addresses(actions.get("RedirectMessageTo"))
         if redirected:
+            if copy.passage is not None:
+                copy.passage.fates |= {to.address: Fate("redirected") for to in copy.recipients}
             copy.recipients = self._tenant.resolve(redirected + added)
         elif added:
             copy.recipients = self._tenant.resolve([*copy.recipients, *added])
@@ -207,7 +209,7 @@ class RulePass:
         elif actions.get("DeleteMessage"):
             self._record.end_all(copy, "dropped")
         elif actions.get("Quarantine"):
-            self._record.end_all(copy, "quarantined")
+            self._record.end_all(copy, "quarantined", reason="TransportRule")
         elif actions.get("ModerateMessageByUser") or actions.get("ModerateMessageByManager"):
             self._record.end_all(copy, "moderated")
         else:
