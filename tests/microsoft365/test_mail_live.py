@@ -112,7 +112,25 @@ def test_mail_follows_the_rules_and_connectors_that_are_there(live: Live) -> Non
     assert before["recipients"] == {MEMBER: {"end": "junk", "scans": 0, "status": ""}}
     assert after["recipients"] == {MEMBER: {"end": "delivered", "scans": 1, "status": ""}}
     assert after["rules"] == {"Route": 1, "Skip": 1}
-    assert [(each["direction"], each["recipients"]) for each in after["scanned"]] == [("inbound", [MEMBER])]
+    assert [(each["direction"], each["recipients"], each["answer"]) for each in after["scanned"]] == [
+        ("inbound", [MEMBER], "250 2.6.0")
+    ]
+
+
+def test_the_scanner_hears_of_a_refusal(live: Live) -> None:
+    """What the next hop answers: here a lock-down connector that lacks the scanner's addresses."""
+    live.route()
+    lock: dict[str, Any] = {
+        "SenderDomains": ["example.org"],
+        "SenderIPAddresses": ["198.51.100.0/24"],
+        "RestrictDomainsToIPAddresses": True,
+    }
+    live("New-InboundConnector", Name="Lock", RequireTls=False, **lock)
+
+    found = live.send(to())
+
+    assert found["recipients"][MEMBER] == {"end": "rejected", "scans": 1, "status": "5.7.51"}
+    assert [each["answer"] for each in found["scanned"]] == ["550 5.7.51"]
 
 
 def test_people_groups_and_domains_are_the_directorys(live: Live) -> None:

@@ -291,15 +291,13 @@ class Journey:
     def _give_back(self, tenant: TenantMail, copy: Copy, hop: Hop) -> None:
         """Return a scanned copy: to the MX of the tenant that it came from, or, by an inbound host, of its recipients."""
         number = len(self.record.scanned) - 1
-        if hop.is_inbound:
-            owned = [to for to in copy.recipients if self.tenant_of(to.address) is not None]
-            parts = ((owned, None), ([to for to in copy.recipients if to not in owned], tenant))
-        else:
-            parts = ((copy.recipients, tenant),)
+        owned = [to for to in copy.recipients if hop.is_inbound and self.tenant_of(to.address) is not None]
+        others = [to for to in copy.recipients if to not in owned]
+        parts: tuple[tuple[list[Addressee], TenantMail | None], ...] = ((owned, None), (others, tenant))
         answers = [self.receive(copy.fork(recipients), edge) for recipients, edge in parts if recipients]
         if self.record.is_traced:
-            refusal = next((answer for answer in answers if answer), "")
-            self.record.scanned[number]["answer"] = f"550 {refusal}" if refusal else "250 2.6.0"
+            status = next((answer for answer in answers if answer), "")
+            self.record.scanned[number]["answer"] = f"550 {status}" if status else "250 2.6.0"
 
 
 def _note_way(copy: Copy, fate: Fate, connector: str) -> None:
