@@ -118,6 +118,9 @@ param arcSealer string = ''
 @description('Whose outbound mail is scanned: that of own domains, or all; all needs an accepted domain for each grant.')
 param outboundSenders string = 'own_domains'
 
+@description('The one DNS resolver that MX records are asked of: IP address (Azure\'s own is 168.63.129.16); empty: none is asked.')
+param dnsResolver string = ''
+
 @description('Policies that a grant can enable, separated by commas; the first is preselected.')
 param policies string = 'standard'
 
@@ -155,6 +158,7 @@ var operatorSettings = {
   GRANTLINE_ALLOW_ENTRIES: allowEntries
   GRANTLINE_ARC_SEALER: arcSealer
   GRANTLINE_OUTBOUND_SENDERS: outboundSenders
+  GRANTLINE_DNS_RESOLVER: dnsResolver
   GRANTLINE_POLICIES: policies
 }
 

@@ -161,6 +161,7 @@ def app_settings_of(connection: str, tenant: Mapping[str, Any], console: str, se
         "GRANTLINE_MANAGEMENT_URL": tenant["url"],
         "GRANTLINE_PORTAL_URL": tenant["url"],
         "GRANTLINE_CA_FILE": tenant["ca_file"],
+        "GRANTLINE_DNS_RESOLVER": tenant["dns"],
         **applications,
         "GRANTLINE_SEALING_KEY": sealing_key,
         "GRANTLINE_SCANNER_INBOUND_HOST": "inbound.scanner.example.net",

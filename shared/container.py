@@ -20,6 +20,7 @@ from shared.inbox import Inbox
 from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS
 from shared.microsoft import open_microsoft
 from shared.ports import NOT_GRANTED, AccountRow, Clock, GrantStore, Microsoft, Nudges
+from shared.resolver import DnsResolver
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from shared.web.links import OnboardingLinks
@@ -131,6 +132,7 @@ async def build(settings: Settings, overrides: Overrides | None = None) -> Conta
             rows=PartitionRows(storage.grants, grant.grant_id),
             directory=storage.directory,
             bindings=storage.bindings,
+            resolver=DnsResolver(*settings.dns_server) if settings.dns_server else None,
         )
         try:
             holds_step = partial(_holds_step, storage.grants, grant.grant_id, step)

@@ -545,6 +545,25 @@ class Domain:
     receives_mail: bool
 
 
+@dataclass(frozen=True, slots=True)
+class MxAnswer:
+    """What the DNS says of a domain's mail: its mail exchangers, the preferred one first, in lower case without a dot at the end.
+
+    ``error`` says why there are none. ``is_answered`` is False where that is not known, because the question got no answer.
+    """
+
+    hosts: tuple[str, ...] = ()
+    is_answered: bool = True
+    error: str = ""
+
+
+class Resolver(Protocol):
+    """The DNS, as one configured resolver tells it."""
+
+    async def mail_exchangers(self, domain: str) -> MxAnswer:
+        """Return the MX records of a domain. Never raises: what goes wrong is evidence."""
+
+
 class Directory(Protocol):
     """One tenant's directory, as the directory application. All reads raise NotYetError, RefusedError or TransientError."""
 
@@ -553,6 +572,12 @@ class Directory(Protocol):
 
     async def domains(self) -> tuple[Domain, ...]:
         """Return all domains, of all pages."""
+
+    async def service_records(self, domain: str) -> tuple[str, ...]:
+        """Return the hosts of the MX records that Microsoft expects the domain to have, in lower case; none without e-mail."""
+
+    async def service_plans(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the tenant's service plans: ``service``, ``servicePlanId``, ``capabilityStatus`` as Microsoft names them."""
 
     async def user_count(self) -> int:
         """Return about how many users there are: Microsoft counts in an index that lags behind."""

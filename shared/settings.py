@@ -1,5 +1,6 @@
 """The settings: read once from the app settings (environment variables), every fault told at once."""
 
+import ipaddress
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
@@ -37,6 +38,27 @@ def _guid(value: str) -> str:
     if not GUID.fullmatch(value.lower()):
         raise ValueError("must be a GUID")
     return value.lower()
+
+
+DNS_PORT = 53
+
+
+def _server(value: str) -> tuple[str, int]:
+    """Return the IP address and the port of ``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` or ``[2001:db8::1]:5353``."""
+    found = re.fullmatch(r"\[(?P<v6>.+)](:(?P<v6port>\d{1,5}))?|(?P<v4>[\d.]+)(:(?P<v4port>\d{1,5}))?|(?P<plain>.+)", value)
+    parts = found.groupdict() if found else {}
+    port = int(parts["v6port"] or parts["v4port"] or DNS_PORT) if found else 0
+    if not 0 < port < 2**16:
+        raise ValueError("a port is between 1 and 65535")
+    return str(ipaddress.ip_address(parts["v6"] or parts["v4"] or parts["plain"])), port
+
+
+def _dns_server(value: str) -> str:
+    try:
+        _server(value)
+    except ValueError:
+        raise ValueError("must be an IP address, with or without a port: 192.0.2.53 or 192.0.2.53:5353") from None
+    return value
 
 
 def _key(value: SecretStr) -> SecretStr:
@@ -118,6 +140,7 @@ Guid = Annotated[str, AfterValidator(_guid)]
 Host = Annotated[str, AfterValidator(host)]
 Networks = Annotated[str, AfterValidator(networks)]
 Regions = Annotated[str, AfterValidator(regions)]
+DnsServer = Annotated[str, AfterValidator(_dns_server)]
 AllowEntries = Annotated[str, AfterValidator(_allow_entries)]
 SealingKey = Annotated[SecretStr, AfterValidator(_key)]
 
@@ -232,6 +255,9 @@ class Settings(BaseModel):
         description="Whose outbound mail is scanned. `own_domains`: that of envelope senders in accepted domains. `all`: also "
         "bounces, automatic replies and forwards; needs each grant's certificate name as accepted domain of its tenant, by hand.",
     )
+    dns_resolver: DnsServer | None = Field(
+        None, description="The one DNS resolver that is asked for MX records, IP address with or without a port; empty: none is."
+    )
     policies: str = Field(
         "standard", description="Policies that a grant can enable, separated by commas; the first is preselected."
     )
@@ -285,6 +311,11 @@ class Settings(BaseModel):
     def allow_entry_kinds(self) -> tuple[str, ...]:
         """The kinds of allow entries that are made in tenants."""
         return tuple(kind for kind in split(self.allow_entries) if kind != "none")
+
+    @property
+    def dns_server(self) -> tuple[str, int] | None:
+        """IP address and port of the DNS resolver, None where none is set."""
+        return _server(self.dns_resolver) if self.dns_resolver else None
 
     @property
     def policy_names(self) -> tuple[str, ...]:

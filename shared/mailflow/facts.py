@@ -8,5 +8,6 @@ from shared.mailflow.tenant import TenantObjects
 
 def missing_facts(request: Request, tenant: TenantObjects) -> list[Difference]:
     """Return every fact that does not hold: objects, their properties and order, and the settings that preflight asked for."""
-    found = differences(desired_objects(request), tenant, request.grant_id, request.former_grants)
-    return [*found, *setting_differences(desired_settings(request), tenant), *unsettled(judge(request, tenant))]
+    objects = differences(desired_objects(request), tenant, request.grant_id, request.former_grants)
+    settings = setting_differences(desired_settings(request), tenant)
+    return [*objects, *settings, *unsettled(judge(request, tenant), request.intent.acknowledged)]

@@ -122,6 +122,21 @@ class GraphDirectory:
         _, client = await self._graph.builders()
         return tuple(map(read_domain, await self._graph.pages(client.domains, select=list(DOMAIN_PROPERTIES))))
 
+    async def service_records(self, domain: str) -> tuple[str, ...]:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/api/domain-list-serviceconfigurationrecords)."""
+        _, client = await self._graph.builders()
+        rows = await self._graph.pages(client.domains.by_domain_id(domain).service_configuration_records)
+        mail = [row for row in rows if _text(row, "recordType").casefold() == "mx"]
+        ranked = sorted(mail, key=lambda row: int(row.get("preference") or 0))
+        return tuple(_text(row, "mailExchange").rstrip(".").lower() for row in ranked if row.get("mailExchange"))
+
+    async def service_plans(self) -> tuple[Mapping[str, Any], ...]:
+        """See ``ports.Directory``."""
+        _, client = await self._graph.builders()
+        row = (await self._graph.pages(client.organization, select=["assignedPlans"]))[0]
+        names = ("service", "servicePlanId", "capabilityStatus")
+        return tuple({name: _text(plan, name) for name in names} for plan in row.get("assignedPlans") or ())
+
     async def user_count(self) -> int:
         """See ``ports.Directory``. Counting is an advanced query (https://learn.microsoft.com/graph/aad-advanced-queries)."""
         sdk, client = await self._graph.builders()

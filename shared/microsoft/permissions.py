@@ -101,7 +101,7 @@ _BASE: tuple[Permission, ...] = (
         "Organization.Read.All",
         "498476ce-e0fe-48b0-b801-37ba7e2685c6",
         Consumer.GRANTLINE,
-        "Read the organization's name, so that people see which tenant is connected.",
+        "Read the organization's name, so that people see which tenant is connected, and its plans: Exchange Online must be one.",
         "Shows the organization's contacts and subscriptions as well.",
     ),
     Permission(
@@ -110,7 +110,7 @@ _BASE: tuple[Permission, ...] = (
         "Domain.Read.All",
         "dbb9058a-0e50-45d7-ae91-66909b5d4664",
         Consumer.GRANTLINE,
-        "Read which domains are verified and receive mail.",
+        "Read which domains are verified and receive mail, and to which hosts their mail is to go.",
         "Shows the configuration of every domain.",
     ),
     Permission(
@@ -213,9 +213,11 @@ def _role_calls(application: Application) -> tuple[Call, ...]:
 
 CALLS: tuple[Call, ...] = (
     Call(Application.MAIL_FLOW, "POST", "/adminapi/beta/{tenant}/InvokeCommand", "Exchange.ManageAsApp", _EXCHANGE_ADMIN),
+    Call(Application.MAIL_FLOW, "POST", "/adminapi/beta/{tenant}/$batch", "Exchange.ManageAsApp", _EXCHANGE_ADMIN),
     Call(Application.MAIL_FLOW, "GET", "/adminapi/v1.0/{tenant}/EXOModuleFile", "Exchange.ManageAsApp", _EXCHANGE_ADMIN),
     Call(Application.DIRECTORY, "GET", "/organization", "Organization.Read.All", _ORGANIZATION),
     Call(Application.DIRECTORY, "GET", "/domains", "Domain.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/domains/{domain-id}/serviceConfigurationRecords", "Domain.Read.All", _DEVX),
     Call(Application.DIRECTORY, "GET", "/users", "User.Read.All", _DEVX),
     Call(Application.DIRECTORY, "GET", "/groups", "Group.ReadBasic.All", _DEVX),
     Call(Application.DIRECTORY, "GET", f"{_ROLES}/roleAssignmentScheduleInstances", _ROLE_WATCH.name, _DEVX),

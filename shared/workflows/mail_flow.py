@@ -12,6 +12,7 @@ from shared.domain.grant import Row
 from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
 from shared.domain.problems import problem
 from shared.mailflow import kinds
+from shared.mailflow.checks.catalogue import CHECKED_CMDLETS
 from shared.mailflow.desired import Routing
 from shared.mailflow.diff import Difference
 from shared.mailflow.facts import missing_facts
@@ -19,6 +20,7 @@ from shared.mailflow.kinds import READ_CMDLETS
 from shared.ports import Exchange
 from shared.workflows.plans import KeptPlan, applied, newest_plan, plan_for, what_holds_up
 from shared.workflows.run import Run, told
+from shared.workflows.surroundings import with_surroundings
 from shared.workflows.tenant import StaleReadError, View, apply, look, show_progress
 
 NEEDED_CMDLETS = kinds.NEEDED_CMDLETS
@@ -66,7 +68,7 @@ async def _carry_out(run: Run, exchange: Exchange, view: View, plan: KeptPlan) -
 async def read_facts(run: Run) -> list[Difference]:
     """Read every fact of the mail flow back from the tenant; return those that do not hold, each with the step that owns it."""
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange, routing_of(run), cmdlets=READ_CMDLETS)
+    view = await with_surroundings(run, await look(run, exchange, routing_of(run), cmdlets=READ_CMDLETS | CHECKED_CMDLETS))
     return missing_facts(view.request, view.tenant)
 
 

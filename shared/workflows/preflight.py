@@ -2,8 +2,9 @@
 
 from shared.domain.grant import Row
 from shared.domain.outcomes import Done, NeedsPerson, Outcome
-from shared.mailflow.checks.catalogue import CHECKED_CMDLETS, blocking_problem, judge, report, results
+from shared.mailflow.checks.catalogue import CHECKED_CMDLETS, judge, report, results, stopping_problem
 from shared.workflows.run import Run
+from shared.workflows.surroundings import with_surroundings
 from shared.workflows.tenant import look
 
 FINDINGS_ROW = "findings"
@@ -11,12 +12,12 @@ FINDINGS_ROW = "findings"
 
 
 async def preflight(run: Run) -> Outcome:
-    """Make every check on what the tenant holds now; a blocking finding waits for the person who can put it right."""
+    """Make every check on what the tenant holds now; what stops the grant waits for the person who can put it right."""
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange, cmdlets=CHECKED_CMDLETS)
+    view = await with_surroundings(run, await look(run, exchange, cmdlets=CHECKED_CMDLETS))
     findings = judge(view.request, view.tenant)
     rows = (Row(FINDINGS_ROW, {"checks": report(findings)}),)
-    blocking = blocking_problem(findings)
-    if blocking:
-        return NeedsPerson(problem=blocking, facts={"checks": results(findings)}, rows=rows)
+    stops = stopping_problem(findings, run.grant.intent.acknowledged)
+    if stops:
+        return NeedsPerson(problem=stops, facts={"checks": results(findings)}, rows=rows)
     return Done(facts={"checks": results(findings)}, rows=rows)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from shared.domain.grant import Facts, Grant, Row, Step
 from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
 from shared.domain.steps import StepName
-from shared.ports import Bindings, Clock, DirectoryStore, Microsoft
+from shared.ports import Bindings, Clock, DirectoryStore, Microsoft, Resolver
 from shared.settings import Settings
 
 PROGRESS_ROWS = "progress|"
@@ -57,13 +57,14 @@ class GrantRows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """What a run reads and writes through."""
+    """What a run reads and writes through. ``resolver`` is None where the settings name none."""
 
     microsoft: Microsoft
     journal: Journal
     rows: GrantRows
     directory: DirectoryStore
     bindings: Bindings
+    resolver: Resolver | None = None
 
 
 @dataclass(frozen=True, slots=True)

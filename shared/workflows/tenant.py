@@ -20,7 +20,7 @@ from shared.mailflow.diff import Change, Difference, changes, differences, forei
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
-from shared.ports import Exchange, NotFoundError, RefusedError
+from shared.ports import CmdletCall, Exchange, NotFoundError, RefusedError
 from shared.workflows.run import Run, progress_row
 
 WRITE_MARGIN = timedelta(seconds=10)
@@ -42,14 +42,18 @@ async def read_tenant(exchange: Exchange, groups: Collection[str] = (), cmdlets:
     What the tenant may be without, and does not answer, is left out of what is returned.
     """
     wanted = set(cmdlets)
+    calls = [
+        CmdletCall(name, parameters)
+        for name, each in {**READS, **OPTIONAL_READS}.items()
+        if name in wanted
+        for parameters in each
+    ]
     answers: dict[str, list[dict[str, Any]]] = {}
-    for cmdlet, calls in {**READS, **OPTIONAL_READS}.items():
-        if cmdlet in wanted:
-            try:
-                answers[cmdlet] = [found for parameters in calls for found in await exchange.invoke(cmdlet, parameters)]
-            except (NotFoundError, RefusedError):
-                if cmdlet not in OPTIONAL_READS:
-                    raise
+    for call, answer in zip(calls, await exchange.invoke_many(calls), strict=True):
+        if isinstance(answer, list):
+            answers.setdefault(call.cmdlet, []).extend(answer)
+        elif call.cmdlet not in OPTIONAL_READS:
+            raise answer
     if _GET_GROUP in wanted:
         answers[_GET_GROUP] = [found for name in groups for found in await _read_group(exchange, name)]
     return TenantObjects(answers)

@@ -14,6 +14,7 @@ from shared.domain.steps import StepName
 from shared.workflows.access import MissingFact, read_consent, role_facts
 from shared.workflows.mail_flow import read_facts
 from shared.workflows.run import Run, told
+from shared.workflows.surroundings import RETURN_HOSTS_ROW
 
 PATIENCE = timedelta(minutes=10)
 """How long a missing fact is taken for a stale read."""
@@ -24,12 +25,16 @@ Check = Callable[[Run], Awaitable[list[MissingFact]]]
 
 
 async def verification(run: Run) -> Outcome:
-    """Check every fact; the first group that lacks one is named, for what stands on it can't be read."""
+    """Check every fact; the first group that lacks one is named, for what stands on it can't be read.
+
+    What comes of it also tells the product where the scanner hands inbound mail back to.
+    """
     for name, check in CHECKS.items():
         missing = await check(run)
         if missing:
             return _not_as_left(run, name, missing)
-    return Done(facts={"checked": list(CHECKS)})
+    hosts = await run.clients.rows.row(RETURN_HOSTS_ROW)
+    return Done(facts={"checked": list(CHECKS), RETURN_HOSTS_ROW: hosts or {}})
 
 
 def _not_as_left(run: Run, name: str, missing: list[MissingFact]) -> Outcome:

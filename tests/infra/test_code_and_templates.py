@@ -70,6 +70,7 @@ VALUES: Mapping[str, str] = {
     "allowEntries": "none",
     "arcSealer": "sealer.example",
     "outboundSenders": "own_domains",
+    "dnsResolver": "168.63.129.16",
     "policies": "standard",
 }
 """Values of main.bicep's parameters, as an operator would give them (RFC 5737 addresses)."""

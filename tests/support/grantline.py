@@ -177,6 +177,7 @@ async def grantline(connection: str, options: Options | None = None, **settings:
             "GRANTLINE_MANAGEMENT_URL": simulation.url,
             "GRANTLINE_PORTAL_URL": simulation.url,
             "GRANTLINE_CA_FILE": str(simulation.ca_file),
+            "GRANTLINE_DNS_RESOLVER": simulation.dns_address,
             **_credentials(facts),
             **settings,
         }

@@ -224,3 +224,28 @@ def test_settings_of_consent_and_role_have_defaults() -> None:
     assert settings.role_justification.format(product="Grantline", account="Contoso").startswith("Grantline sets up")
     assert not settings.role_watch
     assert load({**APP_SETTINGS, "GRANTLINE_ROLE_WATCH": "true"}).role_watch
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("2001:db8::53", ("2001:db8::53", 53)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+        ("[2001:db8::53]", ("2001:db8::53", 53)),
+    ],
+)
+def test_the_dns_resolver_is_an_address_with_or_without_a_port(text: str, server: tuple[str, int]) -> None:
+    """Both kinds of addresses are read; without a port it is DNS's own, and without the setting there is none."""
+    assert load({**APP_SETTINGS, "GRANTLINE_DNS_RESOLVER": text}).dns_server == server
+    assert load(APP_SETTINGS).dns_server is None
+
+
+@pytest.mark.parametrize("text", ["dns.example.com", "192.0.2.53:0", "192.0.2.53:65536", "192.0.2.53:x", "[::1", "192.0.2"])
+def test_a_dns_resolver_that_is_no_address_is_told(text: str) -> None:
+    """A name would have to be looked up by another resolver first: it is refused at the start, and not shown."""
+    with pytest.raises(SettingsError) as raised:
+        load({**APP_SETTINGS, "GRANTLINE_DNS_RESOLVER": text})
+
+    assert "GRANTLINE_DNS_RESOLVER" in str(raised.value)

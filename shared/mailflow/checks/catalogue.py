@@ -11,7 +11,7 @@ from shared.mailflow.checks.domains import DOMAIN_CHECKS
 from shared.mailflow.checks.filters import FILTER_CHECKS
 from shared.mailflow.checks.finding import Check, Finding, Severity
 from shared.mailflow.checks.organization import ORGANIZATION_CHECKS
-from shared.mailflow.checks.plan import PLAN_CHECKS
+from shared.mailflow.checks.plan import FOREIGN_NAMES, PLAN_CHECKS
 from shared.mailflow.checks.rules import RULE_CHECKS
 from shared.mailflow.desired import Request
 from shared.mailflow.diff import Difference
@@ -125,16 +125,12 @@ def stopping_problem(findings: Findings, acknowledged: Collection[str] = ()) -> 
     return replace(found, fix=" ".join(item.remedy for item in told))
 
 
-def blocking_problem(findings: Findings) -> Problem | None:
-    """Return the problem that the blocking findings are together, None when there is none."""
-    blocking = {name: tuple(item for item in group if item.severity is Severity.BLOCKING) for name, group in findings.items()}
-    return stopping_problem(blocking)
-
-
-def unsettled(findings: Findings) -> Iterator[Difference]:
-    """Yield the settings that preflight asks for and that are not so, as facts of verification."""
-    for finding in every(findings):
-        for setting in finding.fix if finding.severity is Severity.BLOCKING else ():
+def unsettled(findings: Findings, acknowledged: Collection[str] = ()) -> Iterator[Difference]:
+    """Yield what stops the grant as facts of verification that preflight owns; taken names are facts of the objects anyway."""
+    for finding in stopping(findings, acknowledged):
+        if finding.check != FOREIGN_NAMES and not finding.fix:
+            yield Difference(finding.object, finding.check, "passed", finding.cause, StepName.PREFLIGHT)
+        for setting in finding.fix:
             wanted = setting.value if setting.value is not None else f"with {', '.join(setting.adds)}"
             found = finding.evidence.get(setting.property)
             yield Difference(finding.object, setting.property, wanted, found, StepName.PREFLIGHT)

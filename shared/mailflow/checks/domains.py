@@ -10,7 +10,7 @@ from shared.mailflow.tenant import Found, TenantObjects
 ACCEPTED_DOMAINS = "Get-AcceptedDomain"
 MAIL_EXCHANGERS = "MX"
 """What Microsoft expects of a domain's mail exchangers and what the DNS has: rows of ``Domain``, ``Expected``, ``Found``,
-``Error`` (``workflows.mail_exchangers``)."""
+``IsAnswered``, ``Error`` (``workflows.surroundings``)."""
 
 _NOT_ACCEPTED = FindingKind(
     Severity.BLOCKING,
@@ -42,6 +42,11 @@ _NONE = FindingKind(
     "'{object}' has no MX record ({error}): no mail from the internet arrives for it.",
     "Nothing, where that is meant. Otherwise add an MX record for {expected} at your DNS provider.",
 )
+_MORE = FindingKind(
+    Severity.NOT_CHECKED,
+    "The MX records of {count} more domains were not looked up: {names} and so on.",
+    "Look at them by hand where mail for them arrives at another gateway.",
+)
 _UNANSWERED = FindingKind(
     Severity.NOT_CHECKED,
     "The MX records of '{object}' could not be read: {error}.",
@@ -68,18 +73,22 @@ def _left_out(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
 def _mail_exchangers(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
     """Microsoft's own record of the domain is what counts, never a pattern of host names (real-tenants.md 13)."""
     if Direction.INBOUND in request.intent.directions:
-        scoped = set(scoped_domains(request))
-        yield from (found for row in tenant.of(MAIL_EXCHANGERS) if row["Domain"] in scoped for found in _judged(row))
+        rows = tenant.of(MAIL_EXCHANGERS)
+        yield from (found for row in rows for found in _judged(row))
+        left = sorted(set(scoped_domains(request)) - {row["Domain"] for row in rows})
+        if left:
+            yield _MORE.about("more domains", {"not_looked_up": len(left)}, count=len(left), names=", ".join(left[:3]))
 
 
 def _judged(row: Found) -> Iterator[Finding]:
     expected, found = set(row["Expected"]), set(row["Found"])
     words = {"expected": ", ".join(sorted(expected)), "found": ", ".join(sorted(found - expected)), "error": row["Error"]}
     evidence = {"expected": sorted(expected), "found": sorted(found), "error": row["Error"]}
-    if expected and not (found and found <= expected):
-        missing = _NONE if row["IsAnswered"] else _UNANSWERED
+    if not row["IsAnswered"]:
+        yield _UNANSWERED.about(row["Domain"], evidence, **words)
+    elif expected and not (found and found <= expected):
         other = _MIXED if expected & found else _ELSEWHERE
-        yield (other if found else missing).about(row["Domain"], evidence, **words)
+        yield (other if found else _NONE).about(row["Domain"], evidence, **words)
 
 
 DOMAIN_CHECKS = (
@@ -89,7 +98,7 @@ DOMAIN_CHECKS = (
         "mail_exchangers",
         "Mail from the internet arrives at Exchange Online",
         frozenset({ACCEPTED_DOMAINS, MAIL_EXCHANGERS}),
-        (_ELSEWHERE, _MIXED, _NONE, _UNANSWERED),
+        (_ELSEWHERE, _MIXED, _NONE, _UNANSWERED, _MORE),
         _mail_exchangers,
     ),
 )

@@ -8,6 +8,8 @@ from shared.mailflow.diff import foreign_objects
 from shared.mailflow.kinds import KINDS
 from shared.mailflow.tenant import TenantObjects
 
+FOREIGN_NAMES = "foreign_names"
+
 _TAKEN = FindingKind(
     Severity.BLOCKING,
     "The tenant has an object '{object}' ({noun}) that this grant did not make; it is not touched.",
@@ -24,7 +26,7 @@ def _taken(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
 
 PLAN_CHECKS = (
     Check(
-        "foreign_names",
+        FOREIGN_NAMES,
         "No other object has the name of one of Grantline's",
         frozenset({"Get-AcceptedDomain", *(kind.get for kind in KINDS.values())}),
         (_TAKEN,),

@@ -83,6 +83,7 @@ def _plans(*plans: tuple[str, str]) -> Objects:
 LOCK = {"SenderDomains": ["smtp:*;1"], "RestrictDomainsToIPAddresses": True, "SenderIPAddresses": [ELSEWHERE]}
 REJECTS = {"RejectMessageReasonText": "no"}
 FOUNDATION, STANDARD = "113feb6c-3fe4-4440-bddc-54d774bf0318", "9aaf7827-d63c-4b61-89c3-182f06f82e5c"
+ONE = Scope(ScopeKind.DOMAINS, ("contoso.com",))
 MANY = tuple(f"a-rather-long-name-of-a-domain-{number}.example.com" for number in range(250))
 
 CASES: tuple[Case, ...] = (
@@ -282,14 +283,20 @@ CASES: tuple[Case, ...] = (
         scope=Scope(ScopeKind.DOMAINS, ("contoso.com", "contoso.onmicrosoft.com")),
     ),
     Case("all domains", "domains_left_out", {}),
+    Case("mail arrives elsewhere", "mail_exchangers", _mx(["x.example"]), ((A, "contoso.com"),), says="x.example", scope=ONE),
+    Case("a gateway beside", "mail_exchangers", _mx(["mx.example", "x.example"]), ((N, "contoso.com"),), says="x.", scope=ONE),
+    Case("no mail at all", "mail_exchangers", _mx([], error="NXDOMAIN"), ((N, "contoso.com"),), says="NXDOMAIN", scope=ONE),
+    Case("no answer", "mail_exchangers", _mx([], answered=False, error="late"), ((X, "contoso.com"),), says="late", scope=ONE),
+    Case("mail arrives here", "mail_exchangers", _mx(["mx.example"]), scope=ONE),
+    Case("no mail expected", "mail_exchangers", _mx([], expected=()), scope=ONE),
     Case(
-        "mail arrives elsewhere", "mail_exchangers", _mx(["mx.gateway.example"]), ((A, "contoso.com"),), says="mx.gateway.example"
+        "a domain that was not looked up",
+        "mail_exchangers",
+        _mx(["mx.example"]),
+        ((X, "more domains"),),
+        says="contoso.net",
+        scope=Scope(ScopeKind.DOMAINS, ("contoso.com", "contoso.net")),
     ),
-    Case("a gateway beside", "mail_exchangers", _mx(["mx.example", "old.example"]), ((N, "contoso.com"),), says="old.example"),
-    Case("no mail at all", "mail_exchangers", _mx([], error="NXDOMAIN"), ((N, "contoso.com"),), says="NXDOMAIN"),
-    Case("no answer", "mail_exchangers", _mx([], answered=False, error="timeout"), ((X, "contoso.com"),), says="timeout"),
-    Case("mail arrives here", "mail_exchangers", _mx(["mx.example"])),
-    Case("no mail expected", "mail_exchangers", _mx([], expected=())),
     Case("the way out", "mail_exchangers", _mx(["mx.gateway.example"]), directions=OUTBOUND),
     Case("Foundation only", "exchange_plan", _plans((FOUNDATION, "Enabled"), (STANDARD, "Deleted")), ((B, "Exchange Online"),)),
     Case("no plan", "exchange_plan", {"assignedPlans": []}, ((B, "Exchange Online"),)),

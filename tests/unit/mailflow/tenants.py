@@ -6,18 +6,14 @@ from shared.mailflow.checks.catalogue import READS
 from shared.mailflow.checks.domains import MAIL_EXCHANGERS
 from shared.mailflow.checks.organization import PLANS
 from shared.mailflow.tenant import TenantObjects
+from tests.unit.mailflow.requests import DOMAINS
 from tests.workflows.fake_exchange import SEED
 
 Objects = list[dict[str, Any]]
 BESIDE_EXCHANGE: dict[str, Objects] = {
     MAIL_EXCHANGERS: [
-        {
-            "Domain": "contoso.com",
-            "Expected": ["contoso-com.mx.example"],
-            "Found": ["contoso-com.mx.example"],
-            "IsAnswered": True,
-            "Error": "",
-        }
+        {"Domain": domain.name, "Expected": ["mx.example"], "Found": ["mx.example"], "IsAnswered": True, "Error": ""}
+        for domain in DOMAINS
     ],
     PLANS: [{"service": "exchange", "capabilityStatus": "Enabled", "servicePlanId": "efb87545-963c-4e0d-99df-69c6916d9eb0"}],
 }

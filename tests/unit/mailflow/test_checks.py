@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from shared.domain.problems import CATALOGUE, Actor
 from shared.mailflow.checks.catalogue import (
     CHECKED_CMDLETS,
     CHECKS,
-    blocking_problem,
     every,
     judge,
     report,
@@ -122,7 +122,6 @@ def test_an_acknowledged_finding_stops_no_more() -> None:
 
     assert problem is not None
     assert problem.code == "finding_unacknowledged"
-    assert blocking_problem(findings) is None
     assert stopping_problem(findings, ["hybrid|on premises"]) is None
     blocked = judge(request(), tenant(**SPAM))
     assert stopping(blocked, [item.key for item in every(blocked)]) == list(blocked["spf_hard_fail"])
@@ -160,14 +159,17 @@ def test_checks_read_only() -> None:
 def test_what_preflight_asked_for_is_a_fact_of_verification() -> None:
     """A setting that a fix would change, and that is not so again after preflight, is a missing fact that preflight owns."""
     rule = {"Name": "only us", **REJECTS, "ExceptIfSenderIpRanges": ["203.0.113.0/24"]}
-    facts = missing_facts(request(), tenant(**SPAM, TransportRule=[rule]))
+    facts = missing_facts(request(), tenant(**SPAM, **HYBRID, TransportRule=[rule]))
     asked = [fact for fact in facts if fact.step == "preflight"]
 
     assert [(fact.object, fact.property) for fact in asked] == [
         ("Default", "MarkAsSpamSpfRecordHardFail"),
         ("only us", "ExceptIfSenderIpRanges"),
+        ("on premises", "hybrid"),
     ]
     assert "must be 'Off'" in str(asked[0])
+    taken = replace(request(), intent=replace(request().intent, acknowledged=("hybrid|on premises",)))
+    assert [fact for fact in missing_facts(taken, tenant(**HYBRID)) if fact.step == "preflight"] == []
 
 
 def test_a_secret_is_no_evidence() -> None:

@@ -55,6 +55,44 @@ async def test_domains_of_all_pages(server: Scripted, microsoft: MicrosoftClient
     assert server.asked_for("/v1.0/domains")[1].query == {"$skiptoken": "x"}
 
 
+async def test_service_records_are_the_mail_hosts(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Of the records that Microsoft wants a domain to have only the hosts of MX are read, the preferred one first."""
+    path = "/v1.0/domains/contoso.com/serviceConfigurationRecords"
+    text = {"@odata.type": "#microsoft.graph.domainDnsTxtRecord", "recordType": "Txt", "text": "v=spf1 -all"}
+    second, first = (
+        {"@odata.type": "#microsoft.graph.domainDnsMxRecord", "recordType": "Mx", "mailExchange": host, "preference": rank}
+        for host, rank in (("B.mx.microsoft.", 10), ("a.mx.microsoft", 0))
+    )
+    server.say(path, Said({"value": [text, second, first]}))
+
+    assert await microsoft.directory(TENANT).service_records("contoso.com") == ("a.mx.microsoft", "b.mx.microsoft")
+    assert server.asked_for(path)[0].method == "GET"
+
+
+async def test_a_domain_that_is_not_there_is_refused(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """A domain that Exchange accepts mail for and Microsoft Entra does not know is told as such."""
+    server.say("/v1.0/domains/x.example/serviceConfigurationRecords", graph_error(404, "Request_ResourceNotFound"))
+
+    with pytest.raises(RefusedError):
+        await microsoft.directory(TENANT).service_records("x.example")
+
+
+async def test_service_plans(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Plans are read with service, id and state alone; an organization without any has none."""
+    plan = {
+        "assignedDateTime": "2024-01-01T00:00:00Z",
+        "capabilityStatus": "Enabled",
+        "service": "exchange",
+        "servicePlanId": "x",
+    }
+    server.say("/v1.0/organization", Said({"value": [{"assignedPlans": [plan]}]}), Said({"value": [{"assignedPlans": None}]}))
+    directory = microsoft.directory(TENANT)
+
+    assert await directory.service_plans() == ({"service": "exchange", "servicePlanId": "x", "capabilityStatus": "Enabled"},)
+    assert server.asked_for("/v1.0/organization")[0].query == {"$select": "assignedPlans"}
+    assert await directory.service_plans() == ()
+
+
 async def test_users_are_counted_by_an_advanced_query(server: Scripted, microsoft: MicrosoftClient) -> None:
     """One user's id is asked for, the count of all, and the header that Microsoft demands for it."""
     server.say("/v1.0/users", Said({"@odata.count": 2500, "value": [{"id": "u1"}]}))
