@@ -21,12 +21,18 @@ from local.microsoft365.seed import TenantSeed, make_tenant
 from local.microsoft365.settings import SimulationSettings
 from local.microsoft365.simulation import Simulation
 from local.microsoft365.store import Store
-from tests.microsoft365.mails import CLEAN, INBOUND_EGRESS, inbound, outbound, scanner
+from tests.microsoft365.mails import CLEAN, INBOUND_EGRESS, inbound, outbound
+from tests.microsoft365.mails import scanner as scanner_of
 from tests.microsoft365.platform import Platform
 from tests.microsoft365.served import signing_keys
 
 START = datetime(2026, 8, 20, 10, 0, tzinfo=UTC)
 MEMBER = "member@contoso.com"
+
+
+def scanner(**properties: Any) -> dict[str, Any]:
+    """Return the scanner of Contoso's."""
+    return scanner_of(tenant="contoso.com", **properties)
 
 
 class Live:

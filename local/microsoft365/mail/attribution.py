@@ -92,7 +92,7 @@ def refusal(tenant: TenantMail, copy: Copy) -> str:
         if (by_address and not _has_address(connector, copy)) or (by_certificate and not _has_certificate(connector, copy)):
             return "5.7.51"
     if tenant.organization("RejectDirectSend") and copy.mail_from and tenant.owns(copy.mail_from):
-        connectors = [*concerned, *tenant.on_premises_connectors]
+        connectors = [*tenant.partner_connectors, *tenant.on_premises_connectors]
         if not any(identifies(connector, copy) for connector in connectors):
             return "5.7.68"
     return ""

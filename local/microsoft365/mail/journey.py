@@ -43,12 +43,14 @@ class Journey:
     ) -> None:
         self._tenants = list(tenants)
         self._switches = switches
-        self._hops = {
-            str(scanner[name]).lower(): Hop(scanner, name == "inbound_host")
-            for scanner in scanners
-            for name in ("inbound_host", "outbound_host")
-            if scanner.get(name)
-        }
+        self._hops: dict[tuple[str, str], Hop] = {}
+        for scanner in scanners:
+            for name in ("inbound_host", "outbound_host"):
+                host, hop = str(scanner.get(name) or "").lower(), Hop(scanner, name == "inbound_host")
+                if host:
+                    # A host may serve several tenants, each with its own secret; another tenant gets what the first one has.
+                    self._hops.setdefault((str(scanner.get("tenant") or ""), host), hop)
+                    self._hops.setdefault(("", host), hop)
         self._rules: dict[tuple[str, int], list[Rule]] = {}
         self.record = Record(is_traced=is_traced)
 
@@ -71,6 +73,8 @@ class Journey:
         answered: the enhanced status of the first refusal, empty when all was taken.
         """
         found = attribute(self._tenants, copy, self._switches)
+        if found is not None and edge is found[0]:
+            return self._pass(edge, copy, found[1])
         answer = ""
         for owner, recipients in self._by_tenant(copy.recipients).items():
             part = copy.fork(recipients)
@@ -138,8 +142,6 @@ class Journey:
         }
         _remove_own(copy)
         copy.headers |= promoted
-        if not self._switches.loop_header_survives:
-            copy.headers.pop(LOOP_HEADER, None)
 
     def _process(self, tenant: TenantMail, copy: Copy, connector: str, *, is_judged: bool) -> None:
         """One pass of a tenant: malware, recipients, rules, and where each copy goes."""
@@ -154,9 +156,11 @@ class Journey:
         if copy.passage is not None:
             lists = [to.address for to in copy.recipients if tenant.members(to.address) is not None]
             copy.passage.fates |= dict.fromkeys(lists, Fate("expanded"))
-        copy.recipients = tenant.resolve(copy.recipients)
+        copy.recipients = self._known(tenant, copy, tenant.resolve(copy.recipients))
         copy.route = ""
         copy.scl = filters.SKIP if filters.allows(tenant, copy) else None
+        if not self._switches.loop_header_survives:
+            copy.headers.pop(LOOP_HEADER, None)
         copy.came_redirected = LOOP_HEADER in copy.headers
         server = tenant.server(copy)
         rules = self._rules.get((tenant.id, server))
@@ -164,6 +168,13 @@ class Journey:
             rules = self._rules[tenant.id, server] = enforced(tenant.rules(server))
         for left in RulePass(tenant, rules, self._switches, self.record).run(copy):
             self._route(tenant, left, is_judged=is_judged)
+
+    def _known(self, tenant: TenantMail, copy: Copy, recipients: list[Addressee]) -> list[Addressee]:
+        """Return the recipients without those whom nobody here knows, for whom the sender is told so before any rule acts."""
+        unknown = refused_recipients(tenant, recipients)
+        for to in unknown:
+            self.record.end(copy, to, "rejected", "5.1.10")
+        return [to for to in recipients if to not in unknown] if unknown else recipients
 
     def _route(self, tenant: TenantMail, copy: Copy, *, is_judged: bool) -> None:
         """Send each recipient's copy on: by the connector that a rule chose, to a mailbox, on premises, or outside."""
@@ -173,9 +184,8 @@ class Journey:
         outside: dict[str, list[Addressee]] = {}
         connectors: dict[str, Mapping[str, Any] | None] = {}
         for to in copy.recipients:
-            accepted = tenant.accepted(domain_of(to.address))
-            if accepted is not None:
-                self._arrive(tenant, copy, to, accepted, is_judged=is_judged)
+            if tenant.owns(to.address):
+                self._arrive(tenant, copy, to, is_judged=is_judged)
                 continue
             connector = _connector_for(tenant, domain_of(to.address))
             name = str(connector["Name"]) if connector is not None else ""
@@ -184,12 +194,9 @@ class Journey:
         for name, recipients in outside.items():
             self._send(tenant, copy.fork(recipients), connectors[name])
 
-    def _arrive(self, tenant: TenantMail, copy: Copy, to: Addressee, accepted: Mapping[str, Any], *, is_judged: bool) -> None:
+    def _arrive(self, tenant: TenantMail, copy: Copy, to: Addressee, *, is_judged: bool) -> None:
         """End a copy at a recipient in a domain of ours."""
         person = tenant.people.get(to.address)
-        if person is None and accepted.get("DomainType", "Authoritative") == "Authoritative":
-            self.record.end(copy, to, "rejected", "5.1.10")
-            return
         end, reason = filters.content_end(tenant, copy, self._switches) if is_judged else ("delivered", "")
         if person is None or person.get("kind") == "on_premises":
             # There, junk is only a mark on the message.
@@ -235,7 +242,7 @@ class Journey:
         _remove_own(copy)
         name, hosts = (str(connector["Name"]), connector.get("SmartHosts") or ()) if connector is not None else ("", ())
         host = str(hosts[0]).lower() if hosts else ""
-        hop = self._hops.get(host)
+        hop = self._hops.get((tenant.id, host)) or self._hops.get(("", host))
         if hop is not None and not hop.scanner.get("accepts", True):
             self.record.end_all(copy, "deferred")
             _note_way(copy, Fate("deferred", host=host, to_ip=first_address(hop.egress)), name)
@@ -251,7 +258,7 @@ class Journey:
             self._send_by_mx(tenant, copy)
 
     def _send_by_mx(self, sender: TenantMail, copy: Copy) -> None:
-        """Send a copy to each recipient's MX: another tenant here, or the internet.
+        """Send a copy to the MX of each domain: another tenant here, or the internet.
 
         The service sends from its own addresses and signs for its tenant: for a foreign sender SPF fails.
         """
@@ -261,8 +268,11 @@ class Journey:
         elif copy.spf == "pass":
             copy.spf = "fail"
         copy.dkim = copy.own_dkim if sender.owns(copy.header_from) else copy.dkim
-        for tenant, recipients in self._by_tenant(copy.recipients).items():
-            part = copy.fork(recipients)
+        by_domain: dict[str, list[Addressee]] = {}
+        for to in copy.recipients:
+            by_domain.setdefault(domain_of(to.address), []).append(to)
+        for recipients in by_domain.values():
+            part, tenant = copy.fork(recipients), self.tenant_of(recipients[0].address)
             if tenant is None:
                 self.record.end_all(part, "relayed")
             else:

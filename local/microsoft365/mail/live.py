@@ -154,7 +154,8 @@ def send(simulation: Simulation, order: MailOrder) -> dict[str, Any]:
     message = _read(simulation, order)
     message_id = str(message["message_id"])
     tenants = [LiveTenant(simulation, tenant, order, message_id) for tenant in store.tenants.values()]
-    journey = Journey(tenants, order.scanners, Switches.read(order.uncertain), is_traced=True)
+    scanners = [{**each, "tenant": _tenant_id(simulation, str(each.get("tenant", "")))} for each in order.scanners]
+    journey = Journey(tenants, scanners, Switches.read(order.uncertain), is_traced=True)
     copy = read_message(message)
     home = str(message.get("from_tenant") or "")
     sender = journey.tenant_of(copy.mail_from) if message.get("authenticated") else None

@@ -155,12 +155,15 @@ class RulePass:
             fitting = rule.fitting(self._tenant, copy, self._switches)
             if not fitting:
                 continue
-            if rule.rule.get("RuleErrorAction") != "Defer" and not _connector_is_there(self._tenant, rule.rule):
-                continue
             if len(fitting) < len(copy.recipients):
                 fits = set(fitting)
                 waiting.append((copy.fork([to for to in copy.recipients if to not in fits]), number + 1))
                 copy = copy.fork(fitting)
+            if not _connector_is_there(self._tenant, rule.rule):
+                if rule.rule.get("RuleErrorAction") == "Defer":
+                    self._record.end_all(copy, "deferred")
+                    return
+                continue
             if self._ends(rule, copy):
                 return
             if rule.stops:
@@ -170,9 +173,6 @@ class RulePass:
     def _ends(self, rule: Rule, copy: Copy) -> bool:
         """Do to a copy what a rule says; tell whether that was its end."""
         actions = rule.rule
-        if not _connector_is_there(self._tenant, actions):
-            self._record.end_all(copy, "deferred")
-            return True
         redirects = bool(actions.get("RedirectMessageTo"))
         if copy.came_redirected and (redirects or any(actions.get(name) for name in _ADDING)):
             self._record.end_all(copy, "rejected", "5.7.128")
