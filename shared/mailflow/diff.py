@@ -7,15 +7,14 @@ from typing import Any, Protocol
 from shared.domain.steps import StepName
 from shared.mailflow.compare import are_members, covers, is_same
 from shared.mailflow.desired import DesiredObject, DesiredSetting, ForeignObject, Routing
-from shared.mailflow.kinds import DISABLE_RULE, ENABLE_RULE, KINDS, SET_MEMBERS, Kind
-from shared.mailflow.lists import ENTRY_NOUNS, way_of
+from shared.mailflow.kinds import DISABLE_RULE, ENABLE_CUSTOMIZATION, ENABLE_RULE, KINDS, NEED_CUSTOMIZATION, SET_MEMBERS, Kind
+from shared.mailflow.lists import ENTRY_NOUNS, LISTS, way_of
 from shared.mailflow.order import wanted_order
 from shared.mailflow.tenant import MEMBERS, Found, TenantObjects, is_owned
 
 EXISTS, OWNER, PRIORITY, STATE = "exists", "owner", "Priority", "State"
 CUSTOMIZATION = ("OrganizationConfig", "IsDehydrated")
 """The object and the property whose change nobody can take back (page of Enable-OrganizationCustomization)."""
-ENABLE_CUSTOMIZATION = "Enable-OrganizationCustomization"
 MAXIMUM_SHOWN = 80
 """How many characters of a value people read: a group may have thousands of members."""
 
@@ -160,16 +159,27 @@ def changes(
         if found[STATE] == Routing.ON and _must_be_off(desired)
     ]
     made = sorted([*ways, *setting_changes(settings, tenant), *rest], key=lambda change: change.cmdlet != DISABLE_RULE)
-    return [*customization(tenant), *off, *made, *gone]
+    return [*customization(tenant, made), *off, *made, *gone]
 
 
-def customization(tenant: TenantObjects) -> list[Change]:
-    """Return what makes an organization one that can be customized, for good; nothing where that was not read."""
+def customization(tenant: TenantObjects, pending: Sequence[Change]) -> list[Change]:
+    """Return what makes an organization one that can be customized, for good, where one of the changes needs it.
+
+    A new organization shares these policies with others, and refuses to change them before
+    (github:Microsoft365DSC/Microsoft365DSC issue 136).
+    """
     noun, what = CUSTOMIZATION
-    found = tenant.answers.get(f"Get-{noun}", ())
-    if not any(item.get(what) for item in found):
+    is_needed = any(change.cmdlet in NEED_CUSTOMIZATION for change in pending)
+    if not is_needed or not any(found.get(what) for found in tenant.answers.get(f"Get-{noun}", ())):
         return []
     return [Change(ForeignObject(noun, ""), ENABLE_CUSTOMIZATION, {"Confirm": False}, {what: True}, {what: False})]
+
+
+def setting_reads(settings: Sequence[DesiredSetting]) -> frozenset[str]:
+    """Return the cmdlets whose answers tell what changes these settings take."""
+    read = {item.get for item in settings}
+    is_shared = any(f"Set-{item.noun}" in NEED_CUSTOMIZATION for item in settings)
+    return frozenset({*read, f"Get-{CUSTOMIZATION[0]}"} if is_shared else read)
 
 
 _WAYS = (Kind.INBOUND_CONNECTOR, Kind.OUTBOUND_CONNECTOR)
@@ -201,9 +211,17 @@ def setting_changes(settings: Sequence[DesiredSetting], tenant: TenantObjects) -
     return [change for item in settings for change in (_additions(item, tenant) if item.adds else _put(item, tenant))]
 
 
+def fixes(settings: Sequence[DesiredSetting], tenant: TenantObjects) -> list[Change]:
+    """Return the cmdlets of ``setting_changes`` for settings that are put right by themselves, with what they need before."""
+    pending = setting_changes(settings, tenant)
+    return [*customization(tenant, pending), *pending]
+
+
 def _missing(item: DesiredSetting, tenant: TenantObjects) -> list[str]:
+    """Return the entries that a list lacks; nothing is missing in an object that is gone."""
+    is_there = item.noun in LISTS or tenant.named(item.get, item.identity) is not None
     current = current_entries(item, tenant)
-    return [entry for entry in item.adds if not covers(item.property, current, entry)]
+    return [entry for entry in item.adds if is_there and not covers(item.property, current, entry)]
 
 
 def current_entries(item: DesiredSetting, tenant: TenantObjects) -> list[str]:

@@ -108,10 +108,13 @@ KINDS: Mapping[Kind, KindDefinition] = {
 }
 """Every kind."""
 
+ENABLE_CUSTOMIZATION = "Enable-OrganizationCustomization"
+"""Once and for good: nobody can take it back."""
+NEED_CUSTOMIZATION = frozenset({"Set-HostedConnectionFilterPolicy", "Set-HostedContentFilterPolicy"})
+"""What an organization that was never customized refuses."""
 SETTING_CMDLETS = frozenset(
     {
-        "Set-HostedConnectionFilterPolicy",
-        "Set-HostedContentFilterPolicy",
+        *NEED_CUSTOMIZATION,
         "Set-ArcConfig",
         "New-TenantAllowBlockListSpoofItems",
         "Remove-TenantAllowBlockListSpoofItems",
@@ -120,7 +123,7 @@ SETTING_CMDLETS = frozenset(
 """Every cmdlet that changes what is not ours, beside those that change objects of our kinds."""
 WRITE_CMDLETS = frozenset(
     {
-        *(ENABLE_RULE, DISABLE_RULE, SET_MEMBERS, *SETTING_CMDLETS),
+        *(ENABLE_RULE, DISABLE_RULE, SET_MEMBERS, ENABLE_CUSTOMIZATION, *SETTING_CMDLETS),
         *(cmdlet for kind in KINDS.values() for cmdlet in (kind.new, kind.set, kind.remove)),
     }
 )

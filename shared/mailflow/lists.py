@@ -110,7 +110,7 @@ class SpoofEntries:
 
 _HASH_TABLE = HashTable()
 LISTS: Mapping[str, ListWay] = {ARC: WholeList(), SPOOF_ENTRIES: SpoofEntries()}
-"""The lists that are kept in a way of their own, by noun."""
+"""The lists that are kept in a way of their own, by noun. A tenant always has one of each, if it reads as nothing."""
 ENTRY_NOUNS = frozenset({SPOOF_ENTRIES})
 """The nouns whose objects are the entries of one list."""
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from shared.mailflow.compare import has_entry, is_same
 from shared.mailflow.desired import Request, Routing, certificate_name, planned_objects
-from shared.mailflow.diff import CUSTOMIZATION, ENABLE_CUSTOMIZATION, STATE, Change, OwnObject, current_entries, read_of, removal
-from shared.mailflow.kinds import DISABLE_RULE, KINDS, Kind
+from shared.mailflow.diff import CUSTOMIZATION, STATE, Change, OwnObject, current_entries, read_of, removal
+from shared.mailflow.kinds import DISABLE_RULE, ENABLE_CUSTOMIZATION, KINDS, Kind
 from shared.mailflow.lists import quoted, way_of
 from shared.mailflow.rule_properties import RULE_PROPERTIES
 from shared.mailflow.snapshot import Snapshot, Wrote

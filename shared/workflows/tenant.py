@@ -16,7 +16,7 @@ from shared.mailflow.desired import (
     desired_settings,
     group_names,
 )
-from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects, setting_differences
+from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects, setting_differences, setting_reads
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
@@ -108,8 +108,8 @@ async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmd
     binding = await run.clients.bindings.tenant(run.grant.tenant_id)
     former = binding.former_grants if binding else ()
     request = Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing, former)
-    settings = {item.get for item in desired_settings(request)}
-    tenant = await read_tenant(exchange, group_names(request), {*OBJECT_READS, *settings, *cmdlets})
+    reads = {*OBJECT_READS, *setting_reads(desired_settings(request)), *cmdlets}
+    tenant = await read_tenant(exchange, group_names(request), reads)
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
 
 

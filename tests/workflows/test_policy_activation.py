@@ -9,7 +9,7 @@ from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON
 from shared.domain.outcomes import Done, NeedsPerson, Progress, Reopen, Wait
 from shared.domain.schedule import stamp
 from shared.domain.steps import StepName
-from shared.mailflow.kinds import KINDS, SETTING_CMDLETS
+from shared.mailflow.kinds import ENABLE_CUSTOMIZATION, KINDS, SETTING_CMDLETS
 from shared.workflows.mail_flow import NEEDED_CMDLETS, mail_flow
 from shared.workflows.policy_activation import policy_activation
 from tests.workflows.fake_exchange import PowerCutError
@@ -150,7 +150,7 @@ async def test_every_needed_cmdlet_is_used_and_no_other() -> None:
     used = {cmdlet for intent in INTENTS for cmdlet, _ in (await life(intent)).exchange.calls}
     of_settings = SETTING_CMDLETS | {f"Get-{cmdlet.partition('-')[2]}" for cmdlet in SETTING_CMDLETS}
 
-    assert used | {kind.remove for kind in KINDS.values()} | of_settings == NEEDED_CMDLETS
+    assert used | {kind.remove for kind in KINDS.values()} | of_settings | {ENABLE_CUSTOMIZATION} == NEEDED_CMDLETS
     assert not used & (SETTING_CMDLETS | {kind.remove for kind in KINDS.values()})
 
 
