@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
-from shared.mailflow.kinds import KINDS, NEEDED_CMDLETS, Kind
+from shared.domain.grant import Scope, ScopeKind
+from shared.mailflow import kinds
+from shared.mailflow.desired import DesiredSetting, Routing
+from shared.mailflow.kinds import ENABLE_CUSTOMIZATION, KINDS, NEEDED_CMDLETS, SETTING_CMDLETS, Kind
 from shared.mailflow.rule_properties import ACTIONS, CONDITIONS, EXCEPTIONS
+from tests.mailflow.tenants import WHERE, Simulated, grant_of
 from tests.workflows.mail_flow_runs import INTENTS, life
 
 CONTRACTS = Path(__file__).resolve().parents[3] / "shared" / "contracts" / "exchange-cmdlets.json"
+READS = {**kinds.READS, **kinds.OPTIONAL_READS}
 GENERAL = frozenset(
     {
         *("Name", "Comments", "Mode", "Enabled", "Priority", "RuleErrorAction", "RuleSubType", "StopRuleProcessing"),
@@ -27,13 +32,21 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _is_many(value: Any) -> bool:
+    """Tell whether this replaces a list, or changes it by a hash table of additions and removals."""
+    if not isinstance(value, dict):
+        return _is_texts(value)
+    actions = {key: entries for key, entries in value.items() if not key.startswith("@")}
+    return bool(actions) and actions.keys() <= {"Add", "Remove"} and all(map(_is_texts, actions.values()))
+
+
 FITS: Mapping[str, Callable[[Any], bool]] = {
     "Boolean": lambda value: isinstance(value, bool),
     "SwitchParameter": lambda value: isinstance(value, bool),
     "Int32": lambda value: type(value) is int,
     "SclValue": lambda value: type(value) is int and -1 <= value <= 9,
     "Unlimited": lambda value: value == "Unlimited",
-    "MultiValuedProperty": _is_texts,
+    "MultiValuedProperty": _is_many,
 }
 """What a value of a parameter's type looks like in JSON; a type that is not named is text, of lists a list of texts."""
 ENUMERATIONS = frozenset(
@@ -89,6 +102,38 @@ async def test_every_call_is_documented(intent: Any, documented: Mapping[str, An
 
     assert faults == []
     assert len(calls) > 40
+
+
+@pytest.mark.parametrize("scope", [Scope(), Scope(ScopeKind.GROUP, group=WHERE)], ids=lambda scope: str(scope.kind))
+@pytest.mark.parametrize("senders", ["own_domains", "all"])
+def test_every_call_of_settings_and_removal_is_documented(scope: Scope, senders: str, documented: Mapping[str, Any]) -> None:
+    """So is every call for allow entries, the trusted sealer, fixes of others' settings, customization and removal."""
+    tenant = Simulated()
+    tenant.exchange("Set-HostedContentFilterPolicy", Identity="Default", MarkAsSpamSpfRecordHardFail="On")
+    tenant.exchange("New-InboundConnector", Name="Theirs", SenderDomains=["*"], SenderIPAddresses=["203.0.113.7"])
+    tenant.exchange("New-TransportRule", Name="Theirs", DeleteMessage=True, ExceptIfSenderIpRanges=["203.0.113.7"])
+    tenant.exchange.tenant.exchange["OrganizationConfig"][0]["IsDehydrated"] = True
+    fixed = (
+        DesiredSetting("HostedContentFilterPolicy", "Default", "MarkAsSpamSpfRecordHardFail", value="Off"),
+        DesiredSetting("InboundConnector", "Theirs", "SenderIPAddresses", adds=("192.0.2.0/25",)),
+        DesiredSetting("TransportRule", "Theirs", "ExceptIfSenderIpRanges", adds=("192.0.2.0/25",)),
+    )
+    chosen = {"allow_entries": "ip,spoof", "arc_sealer": "sealer.example", "outbound_senders": senders}
+    grant = grant_of(tenant, *fixed, scope=scope, **chosen)
+    grant.apply()
+    grant.apply(Routing.ON)
+    grant.remove()
+    calls = [*tenant.calls, *tenant.reads]
+
+    assert [fault for cmdlet, sent in calls for fault in _faults(cmdlet, sent, documented[cmdlet]["parameters"])] == []
+    rare = {ENABLE_CUSTOMIZATION, *SETTING_CMDLETS, *(kind.remove for kind in KINDS.values())}
+    assert {cmdlet for cmdlet, _ in calls} >= rare - (set() if scope.group else {"Remove-DistributionGroup"})
+
+
+@pytest.mark.parametrize("cmdlet", sorted(READS))
+def test_every_read_is_documented(cmdlet: str, documented: Mapping[str, Any]) -> None:
+    """The parameters of every read stand in Microsoft's pages, also of those that a tenant may be without."""
+    assert [fault for sent in READS[cmdlet] for fault in _faults(cmdlet, sent, documented[cmdlet]["parameters"])] == []
 
 
 def test_wrong_calls_are_told(documented: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS, Sna
 from shared.mailflow.tenant import TenantObjects
 from shared.mailflow.undo import removal_changes, removal_groups, removal_reads
 from shared.mailflow.verdict import verdict_secret
-from shared.ports import Exchange, GrantStore, NotFoundError, RefusedError
+from shared.ports import CmdletAnswer, CmdletCall, Exchange, GrantStore, NotFoundError, RefusedError
 from shared.settings import load
 from shared.workflows.tenant import OBJECT_READS, read_tenant
 from tests.microsoft365.cmdlets import small_exchange
@@ -71,11 +71,12 @@ class MemoryRows:
 
 @dataclass
 class Simulated:
-    """A simulated tenant with a grant's journal. ``calls`` are the writes that were run, with their parameters."""
+    """A simulated tenant with a grant's journal. ``calls`` are the writes that were run, ``reads`` the reads, with parameters."""
 
     exchange: Any = field(default_factory=small_exchange)
     kept: MemoryRows = field(default_factory=MemoryRows)
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    reads: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     steps_left: int | None = None
     """How many of the next steps are taken before the process dies: each write has three, and its journal lies around it."""
 
@@ -86,12 +87,24 @@ class Simulated:
 
     async def invoke(self, cmdlet: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a cmdlet, as ``ports.Exchange`` would."""
+        if cmdlet.startswith("Get-"):
+            self.reads.append((cmdlet, dict(parameters or {})))
         try:
             return deepcopy(self.exchange(cmdlet, **deepcopy(dict(parameters or {}))))
         except CommandError as error:
             if error.status == 404:
                 raise NotFoundError(error.message) from None
             raise RefusedError(error.message, problem("exchange_refused", raw=error.message)) from None
+
+    async def invoke_many(self, calls: Sequence[CmdletCall]) -> list[CmdletAnswer]:
+        """Run reads, each by itself; a refusal stands in the place of its answer."""
+        answers: list[CmdletAnswer] = []
+        for call in calls:
+            try:
+                answers.append(await self.invoke(call.cmdlet, call.parameters))
+            except (NotFoundError, RefusedError) as error:
+                answers.append(error)
+        return answers
 
     def read(self, groups: Sequence[str], cmdlets: frozenset[str]) -> TenantObjects:
         """Read the tenant as the workflows do."""
@@ -187,9 +200,11 @@ class Grant:
         self.tenant.run(self.removal())
 
 
-def own_names(request: Request) -> frozenset[str]:
-    """Return the names of the grant's own objects."""
-    return frozenset(item.name for item in desired_objects(request))
+def grant_of(tenant: Simulated, *fixed: DesiredSetting, scope: Scope | None = None, **chosen: str) -> Grant:
+    """Return a grant of both directions for a group, unless another scope is given, with these app settings chosen."""
+    loaded = load({**ENVIRONMENT, **{f"GRANTLINE_{name.upper()}": value for name, value in chosen.items()}})
+    intent = Intent(tuple(Direction), scope or Scope(ScopeKind.GROUP, group=WHERE), "standard")
+    return Grant(Request(GRANT_ID, intent, loaded, (), verdict_secret(loaded.sealing_key, GRANT_ID)), tenant, fixed)
 
 
 def foreign_state(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from local.microsoft365.model import Domain
-from shared.domain.grant import Direction, Intent, Scope, ScopeKind
-from shared.mailflow.desired import DesiredSetting, Request, Routing
+from shared.mailflow.desired import DesiredSetting, Routing
 from shared.mailflow.undo import clean_report, leftovers, routing_off
-from shared.mailflow.verdict import verdict_secret
-from shared.settings import load
-from tests.mailflow.tenants import FOREIGN_EDITS, OWN_EDITS, WHERE, CutError, Edit, Grant, Simulated, foreign_state, grants
-from tests.unit.mailflow.requests import CALM, ENVIRONMENT, GRANT_ID
+from tests.mailflow.tenants import FOREIGN_EDITS, OWN_EDITS, CutError, Edit, Grant, Simulated, foreign_state, grant_of, grants
+from tests.unit.mailflow.requests import CALM, GRANT_ID
 
 MANY = settings(CALM, max_examples=25, phases=(Phase.explicit, Phase.generate))
 EDITS = st.lists(st.sampled_from((*FOREIGN_EDITS, *OWN_EDITS)), max_size=4)
@@ -90,17 +87,11 @@ def test_edits_of_others_survive(grant: Grant, early: list[Edit], late: list[Edi
     assert grant.removal() == []
 
 
-def _grant(tenant: Simulated, *fixed: DesiredSetting, **settings: str) -> Grant:
-    loaded = load({**ENVIRONMENT, **{f"GRANTLINE_{name.upper()}": value for name, value in settings.items()}})
-    intent = Intent(tuple(Direction), Scope(ScopeKind.GROUP, group=WHERE), "standard")
-    return Grant(Request(GRANT_ID, intent, loaded, (), verdict_secret(loaded.sealing_key, GRANT_ID)), tenant, fixed)
-
-
 def test_a_later_edit_of_a_value_stays_and_is_told() -> None:
     """A value that we put and that somebody changed after us is not put back, and the report names it with all three values."""
     tenant = Simulated()
     tenant.exchange("Set-HostedContentFilterPolicy", Identity="Default", **{SPF: "On"})
-    grant = _grant(tenant, DesiredSetting("HostedContentFilterPolicy", "Default", SPF, value="Off"))
+    grant = grant_of(tenant, DesiredSetting("HostedContentFilterPolicy", "Default", SPF, value="Off"))
     grant.apply()
     tenant.exchange("Set-HostedContentFilterPolicy", Identity="Default", **{SPF: "Test"})
     grant.remove()
@@ -114,7 +105,7 @@ def test_a_value_that_is_still_ours_is_put_back() -> None:
     """What nobody changed after us becomes what it was; a second plan has not overwritten the former value with ours."""
     tenant = Simulated()
     tenant.exchange("Set-HostedContentFilterPolicy", Identity="Default", **{SPF: "On"})
-    grant = _grant(tenant, DesiredSetting("HostedContentFilterPolicy", "Default", SPF, value="Off"))
+    grant = grant_of(tenant, DesiredSetting("HostedContentFilterPolicy", "Default", SPF, value="Off"))
     for _ in range(2):
         grant.apply()
         tenant.exchange("Set-HostedContentFilterPolicy", Identity="Default", **{SPF: "Test"})
@@ -128,7 +119,7 @@ def test_a_value_that_is_still_ours_is_put_back() -> None:
 def test_what_a_foreign_rule_needs_stays_and_is_told() -> None:
     """A connector and a group of ours that a rule of somebody else's names are left, with the PowerShell that removes them."""
     tenant = Simulated()
-    grant = _grant(tenant)
+    grant = grant_of(tenant)
     grant.apply()
     group = "grantline-inline-inbound-scope@contoso.onmicrosoft.com"
     connector = "Grantline Inline Outbound Routing Connector"
@@ -152,7 +143,7 @@ def test_a_foreign_object_with_our_name_stays() -> None:
     tenant = Simulated()
     name = "Grantline Inline Outbound Return Connector"
     tenant.exchange("New-InboundConnector", Name=name, SenderDomains=["fabrikam.com"])
-    grant = _grant(tenant)
+    grant = grant_of(tenant)
     grant.apply()
     grant.remove()
 
@@ -163,7 +154,7 @@ def test_a_foreign_object_with_our_name_stays() -> None:
 def test_a_renamed_object_of_ours_goes() -> None:
     """The mark tells what is ours, not the name."""
     tenant = Simulated()
-    grant = _grant(tenant)
+    grant = grant_of(tenant)
     grant.apply()
     tenant.exchange("Set-InboundConnector", Identity="Grantline Inline Inbound Return Connector", Name="Renamed")
     grant.remove()
@@ -174,7 +165,7 @@ def test_a_renamed_object_of_ours_goes() -> None:
 def test_the_certificate_s_domain_is_left_for_a_person() -> None:
     """An accepted domain that the way back needed can't be removed by the application: the report says how."""
     tenant = Simulated()
-    grant = _grant(tenant, outbound_senders="all")
+    grant = grant_of(tenant, outbound_senders="all")
     domain = f"{GRANT_ID}.relay.scanner.example.net"
     tenant.exchange.tenant.domains[domain] = Domain(domain)
     grant.apply()
@@ -204,7 +195,7 @@ def test_what_is_left_is_known_without_the_tenant(grant: Grant, steps: int) -> N
 def test_routing_goes_off_and_nothing_else() -> None:
     """What stops the routing is one switch for each rule that is on; done once, it is not done again."""
     tenant = Simulated()
-    grant = _grant(tenant)
+    grant = grant_of(tenant)
     grant.apply()
     grant.apply(Routing.ON)
     off = routing_off(grant.removal_request(), grant.removal_tenant())
@@ -220,7 +211,7 @@ def test_routing_goes_off_and_nothing_else() -> None:
 def test_a_removal_goes_in_the_safe_order() -> None:
     """Routing off, verdict rules, routing rules, the way back, what is others', groups, the way to the scanner."""
     tenant = Simulated()
-    grant = _grant(tenant, allow_entries="ip,spoof", arc_sealer="sealer.example.net")
+    grant = grant_of(tenant, allow_entries="ip,spoof", arc_sealer="sealer.example.net")
     grant.apply()
     grant.apply(Routing.ON)
 

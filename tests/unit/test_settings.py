@@ -1,5 +1,7 @@
 """Settings: every fault at once, never a value."""
 
+import json
+
 import pytest
 from pydantic import SecretStr
 
@@ -249,3 +251,80 @@ def test_a_dns_resolver_that_is_no_address_is_told(text: str) -> None:
         load({**APP_SETTINGS, "GRANTLINE_DNS_RESOLVER": text})
 
     assert "GRANTLINE_DNS_RESOLVER" in str(raised.value)
+
+
+def _region(**parts: str) -> str:
+    described = {
+        "inbound_host": "in.eu.example",
+        "outbound_host": "out.eu.example",
+        "inbound_egress": "203.0.113.0/25",
+        "outbound_egress": "203.0.113.128/25",
+        "certificate_zone": "Relay.eu.example",
+    }
+    return json.dumps({"eu": {**described, **parts}})
+
+
+def test_each_region_has_a_scanner_of_its_own() -> None:
+    """A grant's region chooses the scanner; the settings without a region are the one without a name."""
+    settings = load({**APP_SETTINGS, "GRANTLINE_SCANNER_REGIONS": _region(inbound_egress="203.0.113.0/26, 203.0.113.64/26")})
+
+    assert settings.scanner().inbound_host == "inbound.scanner.example.net"
+    assert settings.scanner("eu").inbound_egress == ("203.0.113.0/26", "203.0.113.64/26")
+    assert settings.scanner("eu").certificate_zone == "relay.eu.example"
+    with pytest.raises(SettingsError, match="no region 'mars'"):
+        settings.scanner("mars")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{not json", "must be JSON"),
+        ("[]", "must be JSON"),
+        ('{"eu": 1}', "must be JSON"),
+        ('{"E U": {}}', "region 'E U': a name has"),
+        ('{"eu": {"inbound_host": "in.eu.example"}}', "region 'eu': needs exactly"),
+        (_region(colour="red"), "region 'eu': needs exactly"),
+        (_region(inbound_host="nowhere"), "region 'eu': inbound_host: must be a host name"),
+        (_region(inbound_egress="2001:db8::/64"), "region 'eu': inbound_egress: egress ranges are IPv4"),
+        (_region(outbound_egress="203.0.0.0/16"), "region 'eu': outbound_egress: egress ranges are IPv4"),
+        (_region(outbound_egress=" "), "region 'eu': outbound_egress: egress ranges are IPv4"),
+        (_region(outbound_egress="203.0.113.0/24"), "203.0.113.0/24 (outbound egress of region 'eu') overlaps 203.0.113.0/25"),
+        (_region(inbound_egress="198.51.100.7"), "198.51.100.0/24 (outbound egress) overlaps 198.51.100.7/32"),
+        (_region(outbound_egress="192.0.2.9"), "192.0.2.9/32 (outbound egress of region 'eu') overlaps 192.0.2.0/24"),
+    ],
+)
+def test_a_region_that_can_not_be_stops_the_start(value: str, words: str) -> None:
+    """What is wrong with a region is told by region and part; directions must not overlap across regions either."""
+    with pytest.raises(SettingsError) as caught:
+        load({**APP_SETTINGS, "GRANTLINE_SCANNER_REGIONS": value})
+
+    assert words in str(caught.value)
+
+
+def test_the_same_direction_may_share_its_egress() -> None:
+    """Two regions whose mail of one direction returns from the same addresses are no contradiction."""
+    regions = _region(inbound_egress="192.0.2.0/24", outbound_egress="198.51.100.0/24")
+
+    assert load({**APP_SETTINGS, "GRANTLINE_SCANNER_REGIONS": regions}).scanner("eu").inbound_egress == ("192.0.2.0/24",)
+
+
+@pytest.mark.parametrize(("value", "kinds"), [("none", ()), ("ip", ("ip",)), ("ip, spoof", ("ip", "spoof")), ("", ())])
+def test_allow_entries_are_off_unless_they_are_chosen(value: str, kinds: tuple[str, ...]) -> None:
+    """Only what is named is made in tenants."""
+    assert load({**APP_SETTINGS, "GRANTLINE_ALLOW_ENTRIES": value}).allow_entry_kinds == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GRANTLINE_ALLOW_ENTRIES", "ip,everything"),
+        ("GRANTLINE_ALLOW_ENTRIES", ","),
+        ("GRANTLINE_ALLOW_ENTRIES", "none,ip"),
+        ("GRANTLINE_ARC_SEALER", "not a domain"),
+        ("GRANTLINE_OUTBOUND_SENDERS", "some"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(name: str, value: str) -> None:
+    """The line names the setting."""
+    with pytest.raises(SettingsError, match=name):
+        load({**APP_SETTINGS, name: value})

@@ -1,5 +1,6 @@
 """The objects are what real tenants need (real-tenants.md 1 to 7)."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,18 +9,21 @@ from hypothesis import given
 from shared.domain.grant import Direction, Scope, ScopeKind
 from shared.mailflow.desired import (
     MAXIMUM_NAME,
+    AcceptedDomain,
     DesiredObject,
     Request,
     Routing,
     certificate_name,
     desired_objects,
+    desired_settings,
+    missing_accepted_domain,
     planned_objects,
     scoped_domains,
     standing,
 )
 from shared.mailflow.kinds import Kind
 from shared.mailflow.verdict import verdict_secret
-from shared.settings import load
+from shared.settings import Settings, load
 from tests.unit.mailflow.requests import CALM, ENVIRONMENT, GRANT_ID, REQUESTS, SETTINGS, request
 
 GROUP_SCOPE = Scope(ScopeKind.GROUP, group="everybody@contoso.com")
@@ -219,3 +223,92 @@ def test_nothing_is_planned_that_is_never_made() -> None:
 
     assert {item.name for item in planned} == made
     assert all(item.purpose.endswith(".") for item in planned)
+
+
+def _with(**chosen: str) -> Settings:
+    return load({**ENVIRONMENT, **{f"GRANTLINE_{name.upper()}": value for name, value in chosen.items()}})
+
+
+def test_nothing_of_others_is_wanted_unless_it_is_chosen() -> None:
+    """Allow entries and a trusted sealer are off by default, and none is wanted for outbound mail alone."""
+    chosen = _with(allow_entries="ip,spoof", arc_sealer="sealer.example.net")
+
+    assert desired_settings(request()) == ()
+    assert desired_settings(request((Direction.OUTBOUND,), settings=chosen)) == ()
+    assert [item.noun for item in desired_settings(request(settings=chosen))] == [
+        "HostedConnectionFilterPolicy",
+        "TenantAllowBlockListSpoofItems",
+        "ArcConfig",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("egress", "infrastructures"),
+    [
+        ("192.0.2.0/24", ["192.0.2.0/24"]),
+        ("192.0.2.0/25,192.0.2.200", ["relay.scanner.example.net"]),
+        ("192.0.2.0/24,203.0.113.0/28", ["192.0.2.0/24", "relay.scanner.example.net"]),
+    ],
+)
+def test_spoof_entries_are_pairs_that_trust_no_address_of_others(egress: str, infrastructures: list[str]) -> None:
+    """Each infrastructure has two entries, External and Internal; it is a /24 of ours or our domain of reverse DNS."""
+    (item,) = desired_settings(request(settings=_with(allow_entries="spoof", scanner_inbound_egress=egress)))
+
+    assert list(item.adds) == [f"{kind} * {each}" for each in infrastructures for kind in ("External", "Internal")]
+
+
+def test_a_lock_down_of_all_senders_can_not_be_wanted() -> None:
+    """A connector that would refuse every other sender's mail is a defect wherever it is made."""
+    for flag in ("RestrictDomainsToIPAddresses", "RestrictDomainsToCertificate"):
+        with pytest.raises(ValueError, match="every other sender"):
+            DesiredObject(Kind.INBOUND_CONNECTOR, "Mine", "", {"SenderDomains": ["*"], flag: True})
+        assert DesiredObject(Kind.INBOUND_CONNECTOR, "Mine", "", {"SenderDomains": ["fabrikam.com"], flag: True})
+
+
+@pytest.mark.parametrize(
+    ("scope", "conditions"),
+    [
+        (Scope(), {"SentToScope"}),
+        (GROUP_SCOPE, {"SentToScope", "FromMemberOf"}),
+        (Scope(ScopeKind.DOMAINS, ("contoso.net",)), {"SentToScope", "SenderDomainIs", "SenderAddressLocation"}),
+    ],
+)
+def test_all_senders_mail_is_routed_where_that_is_chosen(scope: Scope, conditions: set[str]) -> None:
+    """Then no envelope sender is asked for but by a scope of domains; the loop exception stays."""
+    wanted = request((Direction.OUTBOUND,), scope, settings=_with(outbound_senders="all"))
+    rule = next(item for item in desired_objects(wanted) if item.routes).parameters
+    others = {"ExceptIfSenderIpRanges", "RouteMessageOutboundConnector", "StopRuleProcessing", "RuleErrorAction", "Mode"}
+
+    assert rule.keys() - others - {"Enabled", "Comments"} == conditions
+    assert rule["ExceptIfSenderIpRanges"] == ["198.51.100.0/24"]
+
+
+def test_all_senders_mail_needs_an_accepted_domain() -> None:
+    """The certificate's name is missing until it is an accepted domain, and is no domain whose mail is scanned then."""
+    wanted = request(settings=_with(outbound_senders="all"))
+    name = f"{GRANT_ID}.relay.scanner.example.net"
+    there = replace(wanted, accepted_domains=(*wanted.accepted_domains, AcceptedDomain(name)))
+
+    assert missing_accepted_domain(wanted) == name
+    assert missing_accepted_domain(there) == ""
+    assert missing_accepted_domain(request()) == ""
+    assert missing_accepted_domain(request((Direction.INBOUND,), settings=wanted.settings)) == ""
+    assert scoped_domains(there) == scoped_domains(wanted)
+
+
+def test_the_region_chooses_the_scanner() -> None:
+    """Hosts, addresses and the certificate of every object are those of the grant's region."""
+    parts = {
+        "inbound_host": "in.eu.example",
+        "outbound_host": "out.eu.example",
+        "inbound_egress": "203.0.113.0/25",
+        "outbound_egress": "203.0.113.128/25",
+        "certificate_zone": "relay.eu.example",
+    }
+    chosen = _with(scanner_regions=json.dumps({"eu": parts}))
+    wanted = request(settings=chosen)
+    text = str([item.parameters for item in desired_objects(replace(wanted, intent=replace(wanted.intent, region="eu")))])
+
+    assert all(part in text for part in parts.values())
+    assert "scanner.example.net" not in text
+    assert "192.0.2" not in text
