@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from local.microsoft365.exchange.errors import PAGINATION, InvocationError
 PAGE_LIFETIME = timedelta(minutes=30)
 MAXIMUM_PAGE = 1000
 _INT32 = "System.Int32"
+_PAGE_SIZE = re.compile(r"\bodata\.maxpagesize\s*=\s*(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,12 @@ def read_page_token(token: str, call: CmdletInput, now: datetime) -> int:
 
 
 def page_size(prefer: str) -> int:
-    """Return the page size asked for by `Prefer: odata.maxpagesize=N`, at most 1,000, which is the default."""
-    for preference in prefer.split(","):
-        name, _, value = preference.strip().partition("=")
-        if name.lower() == "odata.maxpagesize" and value.isdigit() and int(value) > 0:
-            return min(int(value), MAXIMUM_PAGE)
-    return MAXIMUM_PAGE
+    """Return the page size asked for by `Prefer: odata.maxpagesize=N`, at most 1,000, which is the default.
+
+    Public clients write it with blanks and a semicolon before the next preference; both are taken.
+    """
+    asked = _PAGE_SIZE.search(prefer)
+    return min(int(asked[1]), MAXIMUM_PAGE) if asked and int(asked[1]) > 0 else MAXIMUM_PAGE
 
 
 def answer_document(domain: str, rows: Sequence[Mapping[str, Any]], warnings: Sequence[str]) -> dict[str, Any]:
