@@ -14,7 +14,7 @@ from shared.settings import Settings, setting_name
 from shared.web.access import AUDIENCES
 from shared.web.openapi import OPERATIONS, document
 from shared.web.site import STATUS
-from tools import microsoft_documents
+from tools import microsoft_documents, preflight_documents
 
 PROJECT = Path(__file__).parents[1]
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -131,6 +131,7 @@ def documents() -> dict[Path, str]:
         PROJECT / "docs" / "openapi.json": f"{json.dumps(document(), indent=2)}\n",
         PROJECT / "docs" / "permissions.md": microsoft_documents.permissions(),
         PROJECT / "docs" / "errors.md": microsoft_documents.errors(),
+        PROJECT / "docs" / "preflight.md": preflight_documents.preflight(),
         PROJECT / "README.md": readme((PROJECT / "README.md").read_text()),
     }
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from shared.mailflow.baselines import baselines
 from shared.mailflow.desired import ForeignObject, Request, Routing, desired_objects, desired_settings
 from shared.mailflow.diff import Change, changes
 from shared.mailflow.route.findings import MAXIMUM_TRIES, Route, RouteFinding, examine, worst
@@ -38,7 +39,6 @@ class Plan:
     changes: tuple[Change, ...]
     resting: TenantObjects
     active: TenantObjects
-    baselines: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -78,7 +78,7 @@ class Plan:
             "routes": _routes(self.routes),
             "findings": [_finding(each) for each in self.findings if not each.is_open],
             "open_questions": _open(self.findings),
-            "baselines": list(self.baselines),
+            "baselines": baselines([*desired_objects(self.request), *desired_settings(self.request)]),
             "is_safe": self.is_safe,
         }
 
@@ -121,16 +121,14 @@ _NOT_SEEN: tuple[dict[str, str], ...] = (
 )
 
 
-def make_plan(request: Request, tenant: TenantObjects, findings: Sequence[Any] = ()) -> Plan:
+def make_plan(request: Request, tenant: TenantObjects) -> Plan:
     """Return the plan for a tenant as it was read.
 
-    ``findings`` are those of the checks; what they say of public baselines is told with the plan. Nothing is decided here:
-    whether it may be carried out depends on ``is_safe``, on ``irreversible`` and on who must approve it.
+    Nothing is decided here: whether it may be carried out depends on ``is_safe``, on ``irreversible`` and on who must approve it.
     """
     resting = foresee(tenant, _changes(replace(request, routing=Routing.OFF), tenant))
     active = foresee(resting, _changes(replace(request, routing=Routing.ON), resting))
-    baselines = tuple(str(each.cause) for each in findings if str(getattr(each, "check", "")).startswith("baseline"))
-    return Plan(request, tenant, tuple(_changes(request, tenant)), resting, active, baselines)
+    return Plan(request, tenant, tuple(_changes(request, tenant)), resting, active)
 
 
 def _changes(request: Request, tenant: TenantObjects) -> list[Change]:

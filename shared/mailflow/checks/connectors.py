@@ -28,6 +28,7 @@ HYBRID_ORGANIZATION = "Get-OnPremisesOrganization"
 INTRA_ORGANIZATION = "Get-IntraOrganizationConnector"
 IP_FLAG, CERTIFICATE_FLAG = "RestrictDomainsToIPAddresses", "RestrictDomainsToCertificate"
 ADDRESSES, CERTIFICATE = "SenderIPAddresses", "TlsSenderCertificateName"
+RESTRICTION = ("SenderDomains", IP_FLAG, ADDRESSES, CERTIFICATE_FLAG, CERTIFICATE)
 ROUTE = "RouteMessageOutboundConnector"
 VENDORS: Mapping[str, str] = {
     "mimecast": "Mimecast",
@@ -56,6 +57,13 @@ _LOCKS_OUT = FindingKind(
     f"Open {CONNECTORS_PAGE}, choose '{{object}}', press 'Edit restrictions', and add {{addresses}} under 'Reject email messages "
     "if they aren't sent from within this IP address range', press Save; then open this step again.",
     fix="Adds the scanner's addresses to those of the connector.",
+    evidence=(
+        "SenderDomains",
+        "RestrictDomainsToIPAddresses",
+        "SenderIPAddresses",
+        "RestrictDomainsToCertificate",
+        "TlsSenderCertificateName",
+    ),
 )
 _LOCKS_OUT_BY_CERTIFICATE = FindingKind(
     Severity.BLOCKING,
@@ -65,6 +73,13 @@ _LOCKS_OUT_BY_CERTIFICATE = FindingKind(
     "subject name on the certificate ... matches this domain name'. What shall still be shut out must be told by addresses: mark "
     "'Reject email messages if they aren't sent from within this IP address range' and list them with the scanner's "
     "({addresses}). Press Save; then open this step again.",
+    evidence=(
+        "SenderDomains",
+        "RestrictDomainsToIPAddresses",
+        "SenderIPAddresses",
+        "RestrictDomainsToCertificate",
+        "TlsSenderCertificateName",
+    ),
 )
 _LOCKS_OUT_SENDERS = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -73,6 +88,13 @@ _LOCKS_OUT_SENDERS = FindingKind(
     f"Open {CONNECTORS_PAGE}, choose '{{object}}' and press 'Edit restrictions': add {{addresses}} to its addresses, or take the "
     "requirement of a certificate off.",
     fix="Adds the scanner's addresses to those of the connector, where it asks for addresses alone.",
+    evidence=(
+        "SenderDomains",
+        "RestrictDomainsToIPAddresses",
+        "SenderIPAddresses",
+        "RestrictDomainsToCertificate",
+        "TlsSenderCertificateName",
+    ),
 )
 _CLAIMS = FindingKind(
     Severity.BLOCKING,
@@ -80,6 +102,7 @@ _CLAIMS = FindingKind(
     "scanned messages would pass as internal, or be refused.",
     f"Open {CONNECTORS_PAGE}, choose '{{object}}', press 'Edit sent email identity', and take {{claimed}} out, press Save; then "
     "open this step again. If it belongs to a former installation of this product, remove the connector.",
+    evidence=("SenderIPAddresses", "TlsSenderCertificateName"),
 )
 _HYBRID = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -87,6 +110,7 @@ _HYBRID = FindingKind(
     "on to the servers on premises; mail from there counts as internal, and is not scanned on its way in.",
     "Check with whoever looks after the servers on premises that mail from the scanner's addresses ({addresses}) is not refused "
     "or filtered there; then acknowledge.",
+    evidence=("hybrid configuration", "intra-organization connectors", "outbound connectors to servers on premises"),
 )
 _CENTRALIZED = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -94,18 +118,21 @@ _CENTRALIZED = FindingKind(
     "has come back from the scanner.",
     "Check that the servers on premises accept the tenant's mail as before, then acknowledge; or switch centralized mail "
     "transport off in the Hybrid Configuration wizard.",
+    evidence=("RouteAllMessagesViaOnPremises", "SmartHosts"),
 )
 _INTERNAL_RELAY = FindingKind(
     Severity.ACKNOWLEDGE,
     "'{object}' is an internal relay domain: mail for recipients whom Exchange Online does not know goes on to another server. "
     "It is scanned first, and then goes there from Exchange Online.",
     "Check that the other server does not send such mail back to Exchange Online, then acknowledge; or choose other domains.",
+    evidence=("DomainType",),
 )
 _RELAYS = FindingKind(
     Severity.NOTICE,
     "Servers or devices send mail through the inbound connector '{object}'. What they send to the internet is scanned where its "
     "envelope sender is in a domain of the tenant.",
     "Nothing.",
+    evidence=("SenderIPAddresses", "TlsSenderCertificateName"),
 )
 _OTHER_ROUTE = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -113,6 +140,7 @@ _OTHER_ROUTE = FindingKind(
     "products, one after the other.",
     f"If the other product is no longer used, disable the rule ({RULES_PAGE}). If both are to stay, look at the routes in the "
     "plan, see that the other product does not change or refuse scanned messages, and acknowledge.",
+    evidence=("Priority", "RouteMessageOutboundConnector", "SmartHosts"),
 )
 _OTHER_GATEWAY = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -120,11 +148,13 @@ _OTHER_GATEWAY = FindingKind(
     "back from the scanner.",
     f"If that product is no longer used, switch the connector off ({CONNECTORS_PAGE}). Otherwise check that it accepts the "
     "tenant's mail as before, and acknowledge.",
+    evidence=("RecipientDomains", "SmartHosts"),
 )
 _TRACE = FindingKind(
     Severity.NOTICE,
     "The connector '{object}' looks like one of another protection product{hint}.",
     f"If that product is no longer used, remove the connector ({CONNECTORS_PAGE}).",
+    evidence=("SmartHosts",),
 )
 _ENHANCED = FindingKind(
     Severity.NOTICE,
@@ -132,6 +162,7 @@ _ENHANCED = FindingKind(
     "does not support it together with a product that mail goes to from Exchange Online, nor with rules that spare spam "
     "filtering.",
     "Use the sealing of messages (ARC) by the scanner instead; see https://security.microsoft.com/skiplisting.",
+    evidence=("EFSkipLastIP", "EFSkipIPs", "EFUsers"),
 )
 
 
@@ -160,7 +191,7 @@ def _lock_down(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
 
 def _locked(connector: Found, addresses: tuple[str, ...], *, by_certificate: bool) -> Finding:
     senders = domains(connector)
-    evidence = shown(connector, "SenderDomains", IP_FLAG, ADDRESSES, CERTIFICATE_FLAG, CERTIFICATE)
+    evidence = shown(connector, *RESTRICTION)
     words = {
         "addresses": ", ".join(addresses),
         "senders": ", ".join(senders) or "some domains",

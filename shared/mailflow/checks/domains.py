@@ -18,11 +18,13 @@ _NOT_ACCEPTED = FindingKind(
     "Add and verify the domain in the Microsoft 365 admin centre (https://admin.microsoft.com > Settings > Domains), "
     "then open this step again; or start the grant anew with other domains.",
     problem_code="domain_not_accepted",
+    evidence=("accepted_domains",),
 )
 _LEFT_OUT = FindingKind(
     Severity.NOTICE,
     "Mail of {count} accepted domains is not scanned, because only some domains were chosen: {names}.",
     "Nothing, where that is meant. Otherwise start the grant anew for all domains.",
+    evidence=("not_scanned",),
 )
 _ELSEWHERE = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -30,27 +32,32 @@ _ELSEWHERE = FindingKind(
     "{expected}. The scanner comes after that gateway, and sees its address in the place of the sender's.",
     "If the other gateway is no longer used, set the MX record of the domain to {expected} at your DNS provider. If it is to "
     "stay, check that it still delivers to Exchange Online, and acknowledge.",
+    evidence=("expected", "found", "error"),
 )
 _MIXED = FindingKind(
     Severity.NOTICE,
     "'{object}' has other MX records beside Microsoft's ({found}): mail that arrives there is scanned once it reaches Exchange "
     "Online.",
     "If they are no longer used, remove them at your DNS provider.",
+    evidence=("expected", "found", "error"),
 )
 _NONE = FindingKind(
     Severity.NOTICE,
     "'{object}' has no MX record ({error}): no mail from the internet arrives for it.",
     "Nothing, where that is meant. Otherwise add an MX record for {expected} at your DNS provider.",
+    evidence=("expected", "found", "error"),
 )
 _MORE = FindingKind(
     Severity.NOT_CHECKED,
     "The MX records of {count} more domains were not looked up: {names} and so on.",
     "Look at them by hand where mail for them arrives at another gateway.",
+    evidence=("not_looked_up",),
 )
 _UNANSWERED = FindingKind(
     Severity.NOT_CHECKED,
     "The MX records of '{object}' could not be read: {error}.",
     "Look at the name servers of the domain; it is looked at again with the next check.",
+    evidence=("expected", "found", "error"),
 )
 
 

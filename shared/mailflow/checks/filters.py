@@ -23,6 +23,7 @@ _SPF = FindingKind(
     "> Threat policies > Anti-spam), choose the inbound policy '{object}', press 'Edit spam threshold and "
     "properties', set 'SPF record: hard fail' to Off, press Save; then open this step again.",
     fix="Sets 'SPF record: hard fail' of the policy to Off.",
+    evidence=("MarkAsSpamSpfRecordHardFail",),
 )
 _BLOCKED = FindingKind(
     Severity.BLOCKING,
@@ -31,6 +32,7 @@ _BLOCKED = FindingKind(
     "Open https://security.microsoft.com/antispam, choose 'Connection filter policy', press 'Edit connection filter policy', "
     "take {addresses} out of 'Always block messages from the following IP addresses or address range', press Save; then open "
     "this step again.",
+    evidence=("IPBlockList",),
 )
 _DMARC = FindingKind(
     Severity.NOTICE,
@@ -40,6 +42,7 @@ _DMARC = FindingKind(
     "Nothing, where the scanner changes no messages. Where it does: let it seal messages (ARC) and name its domain under "
     "https://security.microsoft.com/authentication > ARC; or open https://security.microsoft.com/antiphishing, choose "
     "'{object}', and set 'If the message is detected as spoof and DMARC Policy is set as p=reject' to Quarantine the message.",
+    evidence=("HonorDmarcPolicy", "DmarcRejectAction"),
 )
 _PRESET = FindingKind(
     Severity.NOTICE,
@@ -47,6 +50,7 @@ _PRESET = FindingKind(
     "settings can't be changed; it filters scanned mail again.",
     "Nothing. If scanned mail of its users ends in Junk or quarantine, look at "
     "https://security.microsoft.com/presetSecurityPolicies.",
+    evidence=("State", "Priority"),
 )
 
 
@@ -71,8 +75,11 @@ def _connection_filter(request: Request, tenant: TenantObjects) -> Iterator[Find
 
 
 def _dmarc_reject(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
-    """Behaviour of the two properties: page of Set-AntiPhishPolicy (real-tenants.md 10)."""
-    if Direction.INBOUND not in request.intent.directions:
+    """Behaviour of the two properties: page of Set-AntiPhishPolicy (real-tenants.md 10).
+
+    Where the scanner seals what it changes, its seal is believed instead (page of Set-ArcConfig).
+    """
+    if Direction.INBOUND not in request.intent.directions or request.settings.arc_sealer:
         return
     for policy in tenant.of(PHISHING_POLICIES):
         is_active = is_on(policy, "Enabled", unless_absent=True) and is_on(policy, "HonorDmarcPolicy")

@@ -55,12 +55,14 @@ class Finding:
 class FindingKind:
     """A kind of finding, told for all cases: ``cause`` and ``remedy`` name the case's words in braces, ``{object}`` always.
 
-    ``fix`` says what Grantline changes where it puts it right itself; "" where a person must.
+    ``evidence`` names the values that prove it. ``fix`` says what Grantline changes where it puts it right itself; "" where a
+    person must.
     """
 
     severity: Severity
     cause: str
     remedy: str
+    evidence: tuple[str, ...]
     fix: str = ""
     problem_code: str = "setting_blocks"
 

@@ -6,8 +6,10 @@ from typing import Any
 from shared.domain.grant import Direction
 from shared.mailflow.checks.finding import Check, Finding, FindingKind, Severity
 from shared.mailflow.checks.values import is_on, name_of, says, shown
-from shared.mailflow.desired import DesiredObject, Request, desired_objects
+from shared.mailflow.compare import has_entry
+from shared.mailflow.desired import DesiredObject, Request, desired_objects, desired_settings
 from shared.mailflow.kinds import KINDS, Kind
+from shared.mailflow.lists import way_of
 from shared.mailflow.rule_properties import RULE_PROPERTIES
 from shared.mailflow.tenant import TenantObjects
 
@@ -24,6 +26,10 @@ MAXIMUM_RULES = 300
 MAXIMUM_RULE_SIZE = 8192
 """Characters in one transport rule (ibid.). How Exchange counts them is not said: all values of the rule together."""
 
+MAXIMUM_ENTRIES = {"IPAllowList": 1273, "Entries": 1024}
+"""Entries of the lists that Grantline adds to: the IP allow list (known in the field), the allow entries for spoofed senders
+(page of New-TenantAllowBlockListSpoofItems)."""
+
 _FOUNDATION_ONLY = FindingKind(
     Severity.BLOCKING,
     "The tenant has no plan of Exchange Online but Foundation, which other products bring with them: it has no connectors and "
@@ -31,11 +37,13 @@ _FOUNDATION_ONLY = FindingKind(
     "Buy and assign a plan of Exchange Online in the Microsoft 365 admin center (https://admin.microsoft.com > Billing), then "
     "open this step again.",
     problem_code="no_exchange",
+    evidence=("plans",),
 )
 _SUBSCRIPTION_ENDS = FindingKind(
     Severity.NOTICE,
     "Exchange Online is in the state {states} in this tenant: a subscription has ended or was suspended, and mail may stop.",
     "Look at the subscription in the Microsoft 365 admin center (https://admin.microsoft.com > Billing > Your products).",
+    evidence=("capabilityStatus",),
 )
 _DEHYDRATED = FindingKind(
     Severity.NOTICE,
@@ -43,35 +51,47 @@ _DEHYDRATED = FindingKind(
     "undone.",
     "Nothing now. Where a change needs it, the plan asks for a yes of its own; an administrator can also run "
     "Enable-OrganizationCustomization in Exchange Online PowerShell, which may take an hour to have its effect.",
+    evidence=("IsDehydrated",),
 )
 _DIRECT_SEND = FindingKind(
     Severity.NOTICE,
     "The tenant rejects Direct Send: mail with a sender of its own domains that comes in from outside over no connector. Scanned "
     "mail comes in over the return connector, and passes.",
     "Nothing. Where mail of own domains bounces with 5.7.68, see that the return connector has all addresses of the scanner.",
+    evidence=("RejectDirectSend",),
 )
 _JOURNAL = FindingKind(
     Severity.NOTICE,
     "The journal rule '{object}' reports messages. A scanned message passes Exchange Online twice, so that it may be reported "
     "twice.",
     "Tell whoever looks after the archive that a message can have two reports with the same Message-ID.",
+    evidence=("Scope", "Recipient", "JournalEmailAddress"),
 )
 _AUDIT_OFF = FindingKind(
     Severity.NOTICE,
     "The tenant does not record what is done in it ({what}): changes of the mail-flow objects by others can't be traced.",
     "Turn auditing on: https://purview.microsoft.com > Audit > Start recording user and admin activity; where auditing of "
     "mailboxes is off, run Set-OrganizationConfig -AuditDisabled $false in Exchange Online PowerShell.",
+    evidence=("UnifiedAuditLogIngestionEnabled", "AuditDisabled"),
 )
 _FULL = FindingKind(
     Severity.BLOCKING,
     "The tenant has {count} transport rules and needs {needed} more; Exchange Online takes {limit}.",
     "Remove or join rules that are no longer needed (https://admin.exchange.microsoft.com/#/transportrules), then open this step "
     "again.",
+    evidence=("rules", "needed", "limit"),
 )
 _TOO_LARGE = FindingKind(
     Severity.BLOCKING,
     "The rule '{object}' would have about {size} characters; Exchange Online takes {limit}. It names {domains} domains.",
     "Choose fewer domains, or the members of a group, and start the grant anew.",
+    evidence=("size", "limit"),
+)
+_LIST_FULL = FindingKind(
+    Severity.BLOCKING,
+    "The list {list} of '{object}' has {count} entries and needs {needed} more; Exchange Online takes {limit}.",
+    "Remove entries that are no longer needed, then open this step again; or have the operator switch the allow entries off.",
+    evidence=("entries", "needed", "limit"),
 )
 
 
@@ -131,6 +151,17 @@ def size(rule: DesiredObject) -> int:
     return sum(len(str(item)) for value in values for item in (value if isinstance(value, list) else [value]))
 
 
+def _lists(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
+    for setting in desired_settings(request):
+        limit = MAXIMUM_ENTRIES.get(setting.property)
+        entries = way_of(setting.noun).read(tenant.of(setting.get), setting.property)
+        needed = sum(not has_entry(setting.property, entries, entry) for entry in setting.adds)
+        if limit and needed and len(entries) + needed > limit:
+            evidence = {"entries": len(entries), "needed": needed, "limit": limit}
+            count, name = len(entries), setting.property
+            yield _LIST_FULL.about(setting.name, evidence, list=name, count=count, needed=needed, limit=limit)
+
+
 def _limits(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
     rules = [item for item in desired_objects(request) if item.kind is Kind.TRANSPORT_RULE]
     count = len(tenant.of(KINDS[Kind.TRANSPORT_RULE].get))
@@ -159,6 +190,13 @@ ORGANIZATION_CHECKS = (
         frozenset({"Get-AcceptedDomain", KINDS[Kind.TRANSPORT_RULE].get}),
         (_FULL, _TOO_LARGE),
         _limits,
+    ),
+    Check(
+        "list_limits",
+        "There is room in the lists of allow entries",
+        frozenset({"Get-HostedConnectionFilterPolicy", "Get-TenantAllowBlockListSpoofItems", "Get-ArcConfig"}),
+        (_LIST_FULL,),
+        _lists,
     ),
     Check(
         "organization_customization",

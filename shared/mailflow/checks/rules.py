@@ -44,6 +44,7 @@ _ADMISSION = FindingKind(
     f"Open {RULES_PAGE}, choose '{{object}}', press 'Edit rule conditions', and add {{addresses}} to the exception 'Sender's IP "
     "address is in any of these ranges', press Save; then open this step again.",
     fix="Adds the scanner's addresses to the exception of the rule.",
+    evidence=("Priority", "ExceptIfSenderIpRanges"),
 )
 _NARROW_ADMISSION = FindingKind(
     Severity.ACKNOWLEDGE,
@@ -52,6 +53,7 @@ _NARROW_ADMISSION = FindingKind(
     f"Open {RULES_PAGE} and decide: leave the rule as it is; or add {{addresses}} to its exception 'Sender's IP address is in "
     "any of these ranges', after which it no longer acts on any scanned message, so that the scanner must look after what it "
     "was for.",
+    evidence=("Priority", "ExceptIfSenderIpRanges"),
 )
 _STOPS_SCANNER = FindingKind(
     Severity.BLOCKING,
@@ -59,22 +61,26 @@ _STOPS_SCANNER = FindingKind(
     f"Open {RULES_PAGE}, choose '{{object}}', press 'Edit rule conditions', and add {{addresses}} to an exception 'Sender's IP "
     "address is in any of these ranges', press Save; then open this step again.",
     fix="Adds the scanner's addresses to the exceptions of the rule.",
+    evidence=("Priority", "SenderIpRanges"),
 )
 _LOOKS_AT_ADDRESSES = FindingKind(
     Severity.NOTICE,
     "The rule '{object}' looks at the address that a message came from. On scanned messages that is the scanner's, so that it "
     "acts on other messages than before.",
     f"Look at the rule ({RULES_PAGE}): what it is to do with scanned messages must be told by something else than their address.",
+    evidence=("Priority", "SenderIpRanges", "ExceptIfSenderIpRanges"),
 )
 _EFFECT = FindingKind(
     Severity.NOTICE,
     "The rule '{object}' {effects}. It acts once, on the message that comes back from the scanner.",
     "Nothing, where that is as it should be. The plan shows where the rule stands, and what becomes of the messages it acts on.",
+    evidence=("Priority", "actions"),
 )
 _SKIPS_FILTER = FindingKind(
     Severity.NOTICE,
     "The rule '{object}' spares messages spam filtering (SCL -1), as other protection products do for mail that they return.",
     f"If it belongs to a product that is no longer used, remove it ({RULES_PAGE}).",
+    evidence=("Priority", "SetSCL"),
 )
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from shared.domain.grant import Direction, Scope, ScopeKind
 from shared.mailflow.checks.finding import Severity
+from shared.mailflow.desired import Request
+from shared.settings import load
+from tests.unit.mailflow.requests import ENVIRONMENT, SETTINGS, request
 
 B, A, N, X = Severity.BLOCKING, Severity.ACKNOWLEDGE, Severity.NOTICE, Severity.NOT_CHECKED
 INBOUND, OUTBOUND = (Direction.INBOUND,), (Direction.OUTBOUND,)
@@ -32,6 +35,13 @@ class Case:
     """Words of the first finding's cause."""
     directions: tuple[Direction, ...] = tuple(Direction)
     scope: Scope = field(default_factory=Scope)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def request(self) -> Request:
+        """Return what the grant asks for."""
+        return request(
+            self.directions, self.scope, settings=load({**ENVIRONMENT, **self.settings}) if self.settings else SETTINGS
+        )
 
 
 def _spam(**hard_fail: Any) -> Objects:
@@ -41,6 +51,10 @@ def _spam(**hard_fail: Any) -> Objects:
 
 def _blocks(*addresses: str) -> Objects:
     return {"HostedConnectionFilterPolicy": [{"Name": "Default", "IPBlockList": list(addresses)}]}
+
+
+def _addresses(count: int) -> list[str]:
+    return [f"10.0.{number // 250}.{number % 250}" for number in range(count)]
 
 
 def _dmarc(*, honored: bool) -> Objects:
@@ -341,4 +355,31 @@ CASES: tuple[Case, ...] = (
         "foreign_names",
         _rule(Name="Grantline Inline Inbound Domain Rule", Comments=f"[grantline {GRANT} v1]"),
     ),
+    Case(
+        "no domain to relay for",
+        "relay_domain",
+        {},
+        ((B, f"{GRANT}.relay.scanner.example.net"),),
+        settings={"GRANTLINE_OUTBOUND_SENDERS": "all"},
+    ),
+    Case("own senders alone", "relay_domain", {}),
+    Case(
+        "a full allow list",
+        "list_limits",
+        {
+            "HostedConnectionFilterPolicy": [
+                {"Name": "Default", "IPAllowList": [f"10.0.{n // 250}.{n % 250}" for n in range(1272)]}
+            ]
+        },
+        ((B, "HostedConnectionFilterPolicy 'Default'"),),
+        says="needs 2 more",
+        settings={"GRANTLINE_ALLOW_ENTRIES": "ip"},
+    ),
+    Case(
+        "room in the allow list",
+        "list_limits",
+        {"HostedConnectionFilterPolicy": [{"Name": "Default", "IPAllowList": [*IN_EGRESS]}]},
+        settings={"GRANTLINE_ALLOW_ENTRIES": "ip,spoof", "GRANTLINE_ARC_SEALER": "scanner.example.net"},
+    ),
+    Case("a sealer", "dmarc_reject", _dmarc(honored=True), settings={"GRANTLINE_ARC_SEALER": "scanner.example.net"}),
 )

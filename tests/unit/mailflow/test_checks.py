@@ -53,7 +53,7 @@ ODD: list[Any] = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.check}: {case.name}")
 def test_what_a_check_finds(case: Case) -> None:
     """The check finds what the case says, with evidence, a remedy, and the fix where there is a safe one."""
-    findings = judge(request(case.directions, case.scope), tenant(**case.objects))[case.check]
+    findings = judge(case.request(), tenant(**case.objects))[case.check]
 
     assert tuple((finding.severity, finding.object) for finding in findings) == case.finds
     assert all(finding.evidence and finding.remedy and finding.key == f"{case.check}|{finding.object}" for finding in findings)
@@ -70,7 +70,7 @@ def test_every_kind_of_finding_has_a_case() -> None:
     causes = [
         (case.check, finding.severity, finding.cause)
         for case in CASES
-        for finding in judge(request(case.directions, case.scope), tenant(**case.objects))[case.check]
+        for finding in judge(case.request(), tenant(**case.objects))[case.check]
     ]
 
     for check in CHECKS:

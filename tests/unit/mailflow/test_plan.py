@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from shared.domain.grant import Direction, Scope, ScopeKind
+from shared.mailflow.baselines import baselines
 from shared.mailflow.desired import AcceptedDomain, Request, Routing, certificate_name, desired_objects
 from shared.mailflow.diff import changes
 from shared.mailflow.plan import make_plan
@@ -42,6 +43,7 @@ def test_a_plan_of_an_empty_tenant_is_safe(wanted: Request) -> None:
 
     assert document["is_safe"]
     assert document["findings"] == []
+    assert document["baselines"] == baselines(desired_objects(wanted))
     assert len(document["creates"]) >= len(desired_objects(wanted))
     assert wanted.secret not in json.dumps(document)
 
