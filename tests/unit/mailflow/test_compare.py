@@ -1,12 +1,15 @@
 """Exchange's other spellings of a value are no difference; other values are."""
 
+import ipaddress
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailflow.compare import are_members, is_same
+from shared.mailflow.compare import are_members, covers, has_entry, is_same
+from shared.mailflow.networks import network
 from tests.unit.mailflow.requests import CALM
 
 SAME = [
@@ -66,3 +69,42 @@ def test_members_go_by_any_of_their_names() -> None:
     assert not are_members(["other@contoso.com"], [member])
     assert not are_members(["staff"], [])
     assert not are_members(["staff"], [member, {"Name": "stranger"}])
+
+
+ENTRIES = st.lists(
+    st.sampled_from(["192.0.2.0/25", "192.0.2.128-192.0.2.255", "192.0.2.7", "203.0.113.0/24", "2001:db8::1"]), max_size=4
+)
+"""Entries of address lists as tenants have them, some within others, some side by side."""
+
+
+@CALM
+@given(ENTRIES, st.sampled_from(["192.0.2.0/24", "192.0.2.0/26", "192.0.2.7/32", "203.0.113.9", "198.51.100.0/24"]))
+def test_a_list_covers_what_its_addresses_are(entries: list[str], wanted: str) -> None:
+    """A network is in a list exactly when each of its addresses is in some entry, however the entries are cut."""
+    addresses = {address for text in entries if ":" not in text for part in network(text) for address in part}
+
+    assert covers("IPAllowList", entries, wanted) is ({*ipaddress.IPv4Network(wanted)} <= addresses)
+
+
+@CALM
+@given(st.lists(st.sampled_from(["fabrikam.com", "Contoso.com", "sealer.example"]), unique=True), st.data())
+def test_an_entry_is_the_same_in_any_letter_case(entries: list[str], data: st.DataObject) -> None:
+    """Entries of other lists are words: whole, in whatever letter case and with whatever blanks around them."""
+    for entry in entries:
+        assert has_entry("ArcTrustedSealers", entries, f" {data.draw(st.sampled_from([str.upper, str.lower]))(entry)} ")
+        assert covers("ArcTrustedSealers", entries, entry.upper())
+    assert not has_entry("ArcTrustedSealers", entries, "fabrikam")
+    assert not covers("ArcTrustedSealers", entries, "com")
+
+
+@CALM
+@given(st.lists(st.sampled_from(["a", "B", "c d", ""]), max_size=4), st.randoms(use_true_random=False))
+def test_order_case_blanks_and_emptiness_never_count(values: list[str], random: Random) -> None:
+    """However Exchange returns a list, it is the same; an empty one is null, an empty text and false."""
+    returned: list[Any] = [f" {text.swapcase()}\r\n" for text in values] + [None] * random.randint(0, 2)
+    random.shuffle(returned)
+
+    assert is_same("SentTo", values, returned)
+    if not any(values):
+        assert all(is_same("SentTo", values, empty) for empty in (None, "", [], False))
+    assert not is_same("SentTo", values, [*values, "more"])
