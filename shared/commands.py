@@ -74,6 +74,7 @@ class Commands:
         row = _command_row(command)
         if isinstance(command, StartGrant):
             self._check_offered(command.role_mode)
+            self._check_region(command.region)
             return await self._start(command, row)
         if isinstance(command, ChooseRoleMode):
             self._check_offered(command.role_mode)
@@ -94,6 +95,12 @@ class Commands:
         """Raise MessageError for a way to the role that this installation has no registration for."""
         if role_mode is RoleMode.APPLICATION and not self.settings.offers_role_assigner:
             raise MessageError("role_mode 'application' is not offered: this installation has no role assigner")
+
+    def _check_region(self, region: str) -> None:
+        """Raise MessageError for a region in which this installation has no scanner."""
+        if region not in self.settings.scanners:
+            known = ", ".join(sorted(filter(None, self.settings.scanners))) or "none"
+            raise MessageError(f"region {region!r} is not offered; choose one of: {known}; or leave it empty")
 
     async def _start(self, command: StartGrant, row: Row) -> str:
         intent = command.to_intent(self.settings.policy_names)

@@ -72,9 +72,9 @@ class PartitionRows:
         """Return one row, or None."""
         return await self.grants.row(self.grant_id, key)
 
-    async def rows(self, prefix: str) -> list[Row]:
-        """Return the rows whose key begins with ``prefix``, in key order."""
-        return await self.grants.rows(self.grant_id, prefix)
+    async def rows(self, prefix: str, *, of: str = "") -> list[Row]:
+        """Return the rows whose key begins with ``prefix``, in key order; those of another grant where ``of`` names one."""
+        return await self.grants.rows(of or self.grant_id, prefix)
 
     async def put(self, row: Row) -> None:
         """Write one row; last one wins."""

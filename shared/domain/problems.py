@@ -457,6 +457,28 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Look at the routes on the plan's page: change the rules or connectors that they name, then retry the step.",
         Actor.OPERATOR,
     ),
+    "removal_leaves": ProblemKind(
+        "Something of ours could not be taken back, because something of the tenant's own needs it:",
+        "Change what needs it, or agree with the tenant's administrator to do so; then retry the step, or waive what is left.",
+        Actor.OPERATOR,
+    ),
+    "removal_shut_out": ProblemKind(
+        "The tenant does not let the application in any more, so that the rest can't be taken back from here. What is left:",
+        "Have an administrator run the PowerShell commands that the removal's report lists, in its order, in Exchange Online "
+        "PowerShell; then waive what is left. If the application was given its role again, retry the step.",
+        Actor.OPERATOR,
+    ),
+    "access_remains": ProblemKind(
+        "Nothing of ours is left in the mail flow; the applications are still allowed in the tenant:",
+        "An administrator deletes each one in the Microsoft Entra admin center: Enterprise applications, search for its "
+        "application id, Properties, Delete. That takes its consents and its role away. It is noticed here by itself.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
+    "drain_stuck": ProblemKind(
+        "Messages are still under way between the tenant and the scanner, or nobody has said that there are none.",
+        "Release or delete what the scanner holds, or waive its report; then retry the step.",
+        Actor.OPERATOR,
+    ),
     "grant_removed": ProblemKind(
         "What this grant added to its tenant is being taken back, or has been; nothing else is done for it any more.",
         "Start a new grant for the account if the tenant is to be connected again.",

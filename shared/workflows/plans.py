@@ -4,16 +4,19 @@ A plan counts for the changes that it lists. What is left of it after a crash, o
 that plan; a change that it does not list makes another one, with a number and an approval of its own.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from shared.domain import schedule
 from shared.domain.grant import Facts, Row
 from shared.domain.problems import Problem, problem
 from shared.mailflow.diff import Change
+from shared.mailflow.plan import make_plan
 from shared.workflows.run import Run
 from shared.workflows.tenant import View
 
@@ -21,6 +24,8 @@ PLAN_ROWS = "plan|"
 """How the keys of the rows of plans begin; the last one is the newest."""
 APPLIED_AT = "applied_at"
 """When a plan was seen to be carried out: whatever differs later makes another one."""
+FRESH = timedelta(minutes=10)
+"""How long what a plan says of messages is believed: rules of others may change while it waits for its approval."""
 PLAN, PLAN_NUMBER = "plan", "plan_number"
 """The facts of the step that tell which plan it is at: its digest and its number."""
 
@@ -55,9 +60,13 @@ class KeptPlan:
 async def plan_for(run: Run, view: View) -> KeptPlan:
     """Return the plan that the view's changes belong to, kept before anything is done: the newest one, or one that is new."""
     newest = await newest_plan(run)
+    number, kept = newest.number + 1 if newest else 1, {}
     if newest and newest.covers(view.changes):
-        return newest
-    plan = KeptPlan(newest.number + 1 if newest else 1, {**_document(view), "at": schedule.stamp(run.clock())})
+        if run.clock() < schedule.parse(str(newest.document["at"])) + FRESH:
+            return newest
+        number, kept = newest.number, {name: newest.document[name] for name in ("digest", "steps")}
+    document = await asyncio.to_thread(_document, view)  # the route model works for a while
+    plan = KeptPlan(number, {**document, **kept, "at": schedule.stamp(run.clock())})
     await run.clients.rows.put(plan.row)
     return plan
 
@@ -89,19 +98,16 @@ def what_holds_up(run: Run, plan: KeptPlan) -> Problem | None:
 
 
 def change_digest(change: Change) -> str:
-    """Return what tells one change from another: its cmdlet, what it is done to, and every parameter."""
-    content = json.dumps([change.cmdlet, change.object.name, change.parameters], sort_keys=True, default=str)
+    """Return what tells one change from another: its cmdlet, what it is done to, and every parameter but secrets."""
+    content = json.dumps([change.object.name, change.result], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def _harm(document: Facts) -> str:
-    return "; ".join(f"{route['name']}: {route['problem']}" for route in document["routes"] if route.get("problem"))
+    return "; ".join(finding["what"] for finding in document["findings"])
 
 
 def _document(view: View) -> dict[str, Any]:
     """Return a plan as JSON values, with the digests of its changes."""
-    steps = [change_digest(change) for change in view.changes]
-    digest = hashlib.sha256("".join(steps).encode()).hexdigest()
-    changes = [{"object": change.object.name, **change.result} for change in view.changes]
-    empty: dict[str, Any] = {"irreversible": [], "routes": []}
-    return {"version": 1, "digest": digest, "changes": changes, "is_safe": True, **empty, "steps": steps}
+    plan = make_plan(view.request, view.tenant)
+    return {**plan.document(), "steps": [change_digest(change) for change in plan.changes]}

@@ -48,8 +48,8 @@ class GrantRows(Protocol):
     async def row(self, key: str) -> Facts | None:
         """Return one row, or None."""
 
-    async def rows(self, prefix: str) -> list[Row]:
-        """Return the rows whose key begins with ``prefix``, in key order."""
+    async def rows(self, prefix: str, *, of: str = "") -> list[Row]:
+        """Return the rows whose key begins with ``prefix``, in key order; those of another grant where ``of`` names one."""
 
     async def put(self, row: Row) -> None:
         """Write one row; last one wins."""

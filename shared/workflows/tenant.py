@@ -104,13 +104,23 @@ class View:
 
 async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmdlets: Iterable[str] = ()) -> View:
     """Read the tenant of a run and return it beside what the grant wants of it; ``cmdlets`` names what else is to be read."""
-    secret = verdict_secret(run.settings.sealing_key, run.grant.grant_id)
-    binding = await run.clients.bindings.tenant(run.grant.tenant_id)
-    former = binding.former_grants if binding else ()
-    request = Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing, former)
+    request = await request_of(run, routing)
     reads = {*OBJECT_READS, *setting_reads(desired_settings(request)), *cmdlets}
     tenant = await read_tenant(exchange, group_names(request), reads)
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
+
+
+async def request_of(run: Run, routing: Routing = Routing.OFF) -> Request:
+    """Return what a run's objects are made from, as far as it is known before the tenant is read."""
+    secret = verdict_secret(run.settings.sealing_key, run.grant.grant_id)
+    former = await former_grants(run)
+    return Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing, former)
+
+
+async def former_grants(run: Run) -> tuple[str, ...]:
+    """Return the grants that had the tenant before, the last one first; none where the tenant is not this grant's (yet)."""
+    binding = await run.clients.bindings.tenant(run.grant.tenant_id)
+    return binding.former_grants if binding and binding.grant_id == run.grant.grant_id else ()
 
 
 async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int) -> bool:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from shared.container import GrantJournal
 from shared.domain.grant import Direction, Facts, Grant, Intent, Row, Scope, ScopeKind, Step
 from shared.domain.outcomes import Outcome, Progress, Wait
-from shared.domain.steps import StepName
-from shared.ports import Bindings, DirectoryStore, Exchange, Microsoft
+from shared.domain.steps import StepName, StepState
+from shared.ports import Bindings, DirectoryStore, Exchange, GrantStore, Microsoft
 from shared.settings import Settings
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.policy_activation import policy_activation
@@ -55,19 +56,40 @@ class MemoryJournal:
     """``run.Journal`` in memory; ``entries`` keeps the order of everything that was written."""
 
     exchange: FakeExchange
+    rows: "MemoryRows"
     entries: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     writes_before: list[int] = field(default_factory=list)
     """How many writes the tenant had seen when each former value was stored."""
 
     async def before(self, object_name: str, former: Mapping[str, Any], written: Mapping[str, Any]) -> None:
         """Keep the former values, and how far the tenant had been changed by then."""
-        del written
         self.entries.append(("before", object_name, dict(former)))
         self.writes_before.append(len(self.exchange.writes))
+        await self._kept().before(object_name, former, written)
 
     async def after(self, object_name: str, result: Mapping[str, Any]) -> None:
         """Keep the result."""
         self.entries.append(("after", object_name, dict(result)))
+        await self._kept().after(object_name, result)
+
+    def _kept(self) -> GrantJournal:
+        """Return the real journal, on rows in memory."""
+        return GrantJournal(cast("GrantStore", self.rows.journal), GRANT_ID, lambda: NOW)
+
+
+@dataclass
+class JournalRows:
+    """The part of ``ports.GrantStore`` that the journal writes to."""
+
+    kept: dict[str, Row] = field(default_factory=dict)
+
+    async def insert(self, _grant_id: str, row: Row) -> bool:
+        """Insert one row, unless it exists."""
+        return self.kept.setdefault(row.key, row) is row
+
+    async def put(self, _grant_id: str, row: Row) -> None:
+        """Write one row; last one wins."""
+        self.kept[row.key] = row
 
 
 @dataclass
@@ -75,14 +97,17 @@ class MemoryRows:
     """``run.GrantRows`` in memory; ``shown`` keeps everything that was written, in order."""
 
     shown: list[Row] = field(default_factory=list)
+    journal: JournalRows = field(default_factory=JournalRows)
 
     async def row(self, key: str) -> Facts | None:
         """Return what was written last under a key."""
         return next((row.value for row in reversed(self.shown) if row.key == key), None)
 
-    async def rows(self, prefix: str) -> list[Row]:
-        """Return what was written last under each key that begins with ``prefix``, in key order."""
-        newest = {row.key: row for row in self.shown if row.key.startswith(prefix)}
+    async def rows(self, prefix: str, *, of: str = "") -> list[Row]:
+        """Return what was written last under each key that begins with ``prefix``, in key order; there is one grant."""
+        assert of in ("", GRANT_ID)
+        written = {**self.journal.kept, **{row.key: row for row in self.shown}}
+        newest = {key: row for key, row in written.items() if key.startswith(prefix)}
         return [newest[key] for key in sorted(newest)]
 
     async def put(self, row: Row) -> None:
@@ -113,6 +138,8 @@ class Bench:
     tick: timedelta = timedelta()
     """How much time each look at the clock takes."""
     rows: MemoryRows = field(default_factory=MemoryRows)
+    steps: dict[StepName, Facts] = field(default_factory=dict)
+    """The facts of steps that were done before."""
     loses_step_after: int | None = None
     """After how many writes a command takes the step from the run; None for never."""
     settings: Settings = SETTINGS
@@ -120,7 +147,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Open the journal."""
-        self.journal = MemoryJournal(self.exchange)
+        self.journal = MemoryJournal(self.exchange, self.rows)
 
     def clock(self) -> datetime:
         """Tell the time, and let it pass."""
@@ -137,6 +164,8 @@ class Bench:
             bindings=cast("Bindings", NobodyBefore()),
         )
         grant = Grant(GRANT_ID, "account", "Contoso", self.intent, NOW, "operator", tenant_id="tenant")
+        for name, facts in self.steps.items():
+            grant = grant.with_step(Step(name, StepState.DONE, begun_at=NOW, finished_at=NOW, facts=facts))
         return Run(grant, self.step, clients, self.settings, self.clock, self.now + timedelta(seconds=60), self._holds_step)
 
     async def _holds_step(self) -> bool:

@@ -111,7 +111,7 @@ async def test_an_irreversible_change_needs_its_own_yes(monkeypatch: pytest.Monk
 async def test_a_plan_that_would_harm_is_never_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """No approval makes it safe; the routes that show the harm are told."""
     made = plans._document
-    harm = {"is_safe": False, "routes": [{"name": "own-domain spoof", "problem": "loop"}]}
+    harm = {"is_safe": False, "findings": [{"what": "own-domain spoof: loop"}]}
     monkeypatch.setattr(plans, "_document", lambda view: {**made(view), **harm})
     bench = Bench()
     outcome = await bench.once(mail_flow)

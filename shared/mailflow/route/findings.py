@@ -112,7 +112,7 @@ def _judged(sample: Sample, before: Journey, after: Journey, is_on: bool, choice
     condition = " and ".join([*map(_condition, choices.items()), *([sample.condition] if sample.condition else [])])
     # While servers still have the rules of before, mail is treated as it was: it can't be lost, but may not be scanned yet.
     counts = is_on and not any(key.startswith(SERVER) for key in choices)
-    for harm, cause in (*_ends(before, after), *(_scans(sample, after) if counts else ()), *_forgeries(sample, after)):
+    for harm, cause in (*_ends(before, after), *(_scans(sample, after) if counts else ()), *_forgeries(sample, before, after)):
         yield RouteFinding(harm, sample.name, sample.domain, cause, condition, is_open)
 
 
@@ -183,11 +183,13 @@ def _scans(sample: Sample, after: Journey) -> Iterator[tuple[Harm, str]]:
             yield Harm.OVERREACH, f"The message to {address} is scanned although it is out of scope."
 
 
-def _forgeries(sample: Sample, after: Journey) -> Iterator[tuple[Harm, str]]:
+def _forgeries(sample: Sample, before: Journey, after: Journey) -> Iterator[tuple[Harm, str]]:
+    """Tell which forgeries are believed that were not believed before: a plan that repairs something makes no new one."""
     if not sample.forged:
         return
     for address, ending in after.ends.items():
-        if ending.level == _SPARED:
+        was = before.ends.get(address)
+        if ending.level == _SPARED and (was is None or was.level != _SPARED):
             yield Harm.FORGERY, f"The message to {address} is spared the spam filter by what somebody else can write or send."
 
 

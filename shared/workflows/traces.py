@@ -1,0 +1,77 @@
+"""Message trace: what Exchange Online tells of messages under way (pages of Get-MessageTraceV2 and Get-MessageTraceDetailV2)."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.mailflow.desired import Request, desired_objects
+from shared.ports import Exchange, NotFoundError
+
+TRACE, DETAIL = "Get-MessageTraceV2", "Get-MessageTraceDetailV2"
+UNDER_WAY = ["Pending", "GettingStatus"]
+"""The states of a message that is not delivered yet."""
+LONGEST_LOOK = timedelta(days=10)
+"""How long the time asked about may be (page of Get-MessageTraceV2)."""
+MOST_DETAILS = 40
+"""For how many messages details are asked at once: 100 queries are accepted in 5 minutes. The rest counts as ours."""
+MOST_MESSAGES = 5000
+"""How many messages one answer holds, at the most."""
+
+Traced = Mapping[str, Any]
+"""One message for one recipient, as message trace returns it."""
+
+
+async def pending_with_scanner(exchange: Exchange, request: Request, now: datetime) -> int:
+    """Return how many messages wait to be delivered to or from the scanner; one that can't be looked into counts as such."""
+    times = {"StartDate": now - LONGEST_LOOK, "EndDate": now}
+    found = await traced(exchange, Status=UNDER_WAY, ResultSize=MOST_MESSAGES, **times)
+    returned = [each for each in found if comes_from_scanner(each, request)]
+    others = [each for each in found if not comes_from_scanner(each, request)]
+    ours = [each for each in others[:MOST_DETAILS] if await _goes_to_scanner(exchange, each, request)]
+    return len(returned) + len(ours) + len(others[MOST_DETAILS:])
+
+
+async def traced(exchange: Exchange, **parameters: Any) -> list[Traced]:
+    """Return what message trace shows; dates are written as ISO 8601 in UTC."""
+    return list(await exchange.invoke(TRACE, {name: _sent(value) for name, value in parameters.items()}))
+
+
+async def details(exchange: Exchange, message: Traced) -> list[Mapping[str, Any]]:
+    """Return what happened to one message for one recipient; none where message trace knows it no more."""
+    named = {"MessageTraceId": message["MessageTraceId"], "RecipientAddress": message["RecipientAddress"]}
+    try:
+        return list(await exchange.invoke(DETAIL, named))
+    except NotFoundError:
+        return []
+
+
+def comes_from_scanner(message: Traced, request: Request) -> bool:
+    """True for a message that came to Exchange Online from one of the scanner's addresses."""
+    scanner = request.scanner
+    return is_among(str(message.get("FromIP") or ""), (*scanner.inbound_egress, *scanner.outbound_egress))
+
+
+def is_among(address: str, ranges: Iterable[str]) -> bool:
+    """True for an IPv4 address that is in one of the networks."""
+    try:
+        found = ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.IPv4Network(each) for each in ranges)
+
+
+def names_any(events: Sequence[Mapping[str, Any]], names: Iterable[str]) -> bool:
+    """True when any event of a message tells one of the names: of a rule, a connector or a host."""
+    texts = " ".join(f"{event.get('Detail')} {event.get('Data')}" for event in events).casefold()
+    return any(name.casefold() in texts for name in names)
+
+
+async def _goes_to_scanner(exchange: Exchange, message: Traced, request: Request) -> bool:
+    ways = [item.name for item in desired_objects(request) if item.routes or "SmartHosts" in item.parameters]
+    hosts = [request.scanner.inbound_host, request.scanner.outbound_host]
+    return names_any(await details(exchange, message), [*ways, *hosts])
+
+
+def _sent(value: Any) -> Any:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
