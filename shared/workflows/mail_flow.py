@@ -43,7 +43,7 @@ async def mail_flow(run: Run) -> Outcome:
     await show_progress(run, view.changes, len(view.desired))
     if not view.changes:
         return _made(view, applied(run, await newest_plan(run)))
-    if _is_settling(run):
+    if is_settling(run):
         return wait_to_see(run, view.differences)
     plan = await plan_for(run, view)
     obstacle = what_holds_up(run, plan)
@@ -84,7 +84,7 @@ def wait_to_see(run: Run, left: list[Difference], *, raw: str = "", **facts: Any
     return run.wait(delay, "Waiting until Exchange Online shows the changes", give_up=READ_BACK_GIVE_UP, then=then, **facts)
 
 
-def _is_settling(run: Run) -> bool:
+def is_settling(run: Run) -> bool:
     """True while this work's own writes may still be on their way to the servers that we read."""
     stamp = run.step.facts.get(LAST_WRITE)
     if stamp is None:

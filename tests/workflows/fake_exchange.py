@@ -125,7 +125,7 @@ class FakeExchange:
     def _set(self, noun: str, parameters: Mapping[str, Any]) -> list[Object]:
         changed = self._require(noun, parameters["Identity"])
         _check_manager(noun, parameters)
-        changed.update(_settable(parameters))
+        changed.update({name: _listed(changed.get(name), value) for name, value in _settable(parameters).items()})
         if "Enabled" in parameters and noun != "TransportRule":
             changed["Enabled"] = parameters["Enabled"]
         if "Priority" in parameters:
@@ -198,6 +198,14 @@ def _check_manager(noun: str, parameters: Mapping[str, Any]) -> None:
 
 def _settable(parameters: Mapping[str, Any]) -> Object:
     return {name: deepcopy(value) for name, value in parameters.items() if name not in _STEERING}
+
+
+def _listed(former: Any, value: Any) -> Any:
+    """Return the new value of a property: a hash table adds to its list and takes from it, anything else replaces it."""
+    if not isinstance(value, dict):
+        return value
+    kept = [entry for entry in former or [] if entry not in value.get("Remove", [])]
+    return [*kept, *(entry for entry in value.get("Add", []) if entry not in kept)]
 
 
 def _returned(item: Object, position: int) -> Object:

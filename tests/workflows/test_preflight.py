@@ -1,7 +1,10 @@
 """The preflight step: reads, judges, and asks a person where something must change first."""
 
+from dataclasses import replace
+from typing import Any
+
 from shared.domain.grant import Intent, Scope, ScopeKind
-from shared.domain.outcomes import Done, NeedsPerson
+from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
 from shared.domain.problems import Actor
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.preflight import preflight
@@ -63,3 +66,83 @@ async def test_own_objects_of_an_earlier_run_do_not_block() -> None:
     await bench.once(mail_flow)
 
     assert isinstance(await bench.once(preflight), Done)
+
+
+LOCK_DOWN = {
+    "Name": "Only our gateway",
+    "Enabled": True,
+    "ConnectorType": "Partner",
+    "SenderDomains": ["*"],
+    "RestrictDomainsToIPAddresses": True,
+    "SenderIPAddresses": ["203.0.113.9"],
+}
+FIXES = ("spf_hard_fail|Finance", "lock_down_connectors|Only our gateway", "rules_that_admit_addresses|Only our gateway")
+
+
+def _locked_down(**changes: Any) -> Bench:
+    """Return a tenant in which three settings would stop scanned mail, and a grant that has them put right."""
+    bench = Bench(intent=replace(Bench().intent, fixes=FIXES), **changes)
+    bench.exchange.tamper("HostedContentFilterPolicy", "Finance", MarkAsSpamSpfRecordHardFail="On")
+    bench.exchange.objects["InboundConnector"].append(dict(LOCK_DOWN))
+    rule = {"Name": "Only our gateway", "State": "Enabled", "RejectMessageReasonText": "no", "FromScope": "NotInOrganization"}
+    bench.exchange.objects["TransportRule"].append({**rule, "ExceptIfSenderIpRanges": ["203.0.113.9"]})
+    return bench
+
+
+async def test_what_people_ask_for_is_put_right_and_can_be_undone() -> None:
+    """Each asked fix changes its one property, the former value is stored first, and the entries of others stay."""
+    bench = _locked_down()
+    outcome = await bench.once(preflight)
+
+    assert isinstance(outcome, Done)
+    assert [cmdlet for cmdlet, _ in bench.exchange.writes] == [
+        "Set-HostedContentFilterPolicy",
+        "Set-TransportRule",
+        "Set-InboundConnector",
+    ]
+    tenant = bench.tenant()
+    (policy,) = (item for item in tenant["HostedContentFilterPolicy"] if item["Name"] == "Finance")
+    (connector,) = (item for item in tenant["InboundConnector"] if item["Name"] == "Only our gateway")
+    (rule,) = (item for item in tenant["TransportRule"] if item["Name"] == "Only our gateway")
+    assert policy["MarkAsSpamSpfRecordHardFail"] == "Off"
+    assert connector["SenderIPAddresses"] == ["203.0.113.9", "192.0.2.0/25", "192.0.2.200"]
+    assert rule["ExceptIfSenderIpRanges"] == ["203.0.113.9", "192.0.2.0/25", "192.0.2.200"]
+    stored = [entry for entry in bench.journal.entries if entry[0] == "before"]
+    assert bench.journal.writes_before == [0, 1, 2]
+    assert stored[0][1:] == ("HostedContentFilterPolicy 'Finance'", {"MarkAsSpamSpfRecordHardFail": "On"})
+    assert await bench.once(preflight) == outcome
+    assert len(bench.exchange.writes) == 3
+
+
+async def test_what_nobody_asked_for_stays_as_it_is() -> None:
+    """A finding with a fix waits for its person as any other as long as nobody asks for the fix."""
+    bench = _locked_down()
+    bench.intent = replace(bench.intent, fixes=FIXES[:1])
+    outcome = await bench.once(preflight)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert "'Only our gateway'" in outcome.problem.cause
+    assert [cmdlet for cmdlet, _ in bench.exchange.writes] == ["Set-HostedContentFilterPolicy"]
+
+
+async def test_a_fix_that_does_not_show_yet_is_waited_for_and_not_made_twice() -> None:
+    """Reads that lag behind the write are waited for; once they show it, the step passes."""
+    bench = _locked_down()
+    bench.exchange.freeze(40)
+    outcome = await bench.once(preflight)
+
+    assert isinstance(outcome, Wait)
+    assert len(bench.exchange.writes) == 3
+    assert isinstance(await bench.until_settled(preflight), Done)
+    assert len(bench.exchange.writes) == 3
+
+
+async def test_a_pause_ends_the_fixes_before_the_next_write() -> None:
+    """The right to write is read anew before each: what is left is done when the step has it again."""
+    bench = _locked_down(loses_step_after=1)
+
+    assert isinstance(await bench.once(preflight), Progress)
+    assert len(bench.exchange.writes) == 1
+    bench.loses_step_after = None
+    assert isinstance(await bench.once(preflight), Done)
+    assert len(bench.exchange.writes) == 3
