@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -104,7 +105,9 @@ async def _until_ended(stack: Stack) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     stop = asyncio.create_task(ended.wait())
-    parts = {asyncio.create_task(process.wait()): name for name, process in stack.processes.items()}
+    parts: dict[asyncio.Task[Any], str] = {asyncio.create_task(process.wait()): name for name, process in stack.processes.items()}
+    if stack.scanner:
+        parts[stack.scanner] = "scanner"
     done, pending = await asyncio.wait({stop, *parts}, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()

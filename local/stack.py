@@ -17,6 +17,7 @@ from typing import Any
 
 from local import azurite, ports
 from local.demo import ACCOUNT_ID, ACCOUNT_NAME, Local
+from local.scanner import scanning
 
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 60
@@ -53,6 +54,7 @@ class Stack:
     tenant_process: Process
     host: dict[str, Any] = field(default_factory=dict)
     host_process: Process | None = None
+    scanner: "asyncio.Task[None] | None" = None
 
     @property
     def administrator(self) -> dict[str, Any]:
@@ -103,8 +105,19 @@ class Stack:
             await self.host_process.wait()
         await self.start_host()
 
+    def start_scanner(self) -> None:
+        """Start the product's scanner, as a task of this process."""
+        self.scanner = asyncio.create_task(self._scan())
+
+    async def _scan(self) -> None:
+        async with scanning(self.environment, self.tenant["url"], self.tenant["ca_file"]) as scanner:
+            await scanner.run()
+
     async def stop(self) -> None:
         """End every process: the host first, so that it finishes what it began."""
+        if self.scanner:
+            self.scanner.cancel()
+            await asyncio.wait([self.scanner])
         for process in (self.host_process, self.tenant_process):
             if process:
                 await _stop(process)
@@ -130,6 +143,7 @@ async def up(options: Options) -> Stack:
     _keep(options.data, {**kept, "console_port": console_port, "tenant_port": tenant_port})
     try:
         await asyncio.gather(stack.start_host(), seed_account(environment))
+        stack.start_scanner()
     except BaseException:
         await stack.stop()
         raise

@@ -31,7 +31,7 @@ class MailOrder:
     """Body of `POST /_control/mail`: one message, and what a trace says beside it."""
 
     message: dict[str, Any]
-    """As in a trace; `message_id` may name it. Tenants are named by id or domain."""
+    """As in a trace; `message_id` may name it, `hops` tell how many tenants had it. Tenants are named by id or domain."""
     from_tenant: str = ""
     """Where the message is born; the same as the message's own."""
     to_tenant: str = ""

@@ -59,5 +59,6 @@ def read_message(message: Mapping[str, Any]) -> Copy:
         own_dkim=message.get("dkim") or "none",
         own_ip=message.get("source_ip") or "",
         source_ip=message.get("source_ip") or "",
+        passes=int(message.get("hops") or 0),
         certificate=str(message.get("certificate") or "").lower(),
     )
