@@ -46,12 +46,16 @@ class GrantJournal:
 
     async def before(self, object_name: str, former: Mapping[str, Any], written: Mapping[str, Any]) -> None:
         """Insert one row for each former value; a row that is there already holds the older, true one."""
-        for name, value in former.items():
-            row = self._row(f"{FORMER_ROWS}{object_name}|{name}", object=object_name, property=name, former=value)
-            await self.grants.insert(self.grant_id, row)
-        for name, value in written.items():
-            row = self._row(f"{WRITTEN_ROWS}{object_name}|{name}", object=object_name, property=name, written=value)
-            await self.grants.put(self.grant_id, row)
+        formers = [
+            self._row(f"{FORMER_ROWS}{object_name}|{name}", object=object_name, property=name, former=value)
+            for name, value in former.items()
+        ]
+        writes = [
+            self._row(f"{WRITTEN_ROWS}{object_name}|{name}", object=object_name, property=name, written=value)
+            for name, value in written.items()
+        ]
+        inserted = (self.grants.insert(self.grant_id, row) for row in formers)
+        await asyncio.gather(*inserted, *(self.grants.put(self.grant_id, row) for row in writes))
 
     async def after(self, object_name: str, result: Mapping[str, Any]) -> None:
         """Write what the last change of the object came to."""

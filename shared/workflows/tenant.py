@@ -1,5 +1,6 @@
 """Reading and changing the mail-flow objects of a run's tenant."""
 
+from asyncio import gather
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from shared.mailflow.diff import Change, Difference, changes, differences, forei
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
-from shared.ports import CmdletCall, Exchange, NotFoundError, RefusedError
+from shared.ports import CmdletAnswer, CmdletCall, Exchange, NotFoundError, RefusedError
 from shared.workflows.run import Run, progress_row
 
 WRITE_MARGIN = timedelta(seconds=10)
@@ -39,33 +40,37 @@ class StaleReadError(GrantlineError):
 async def read_tenant(exchange: Exchange, groups: Collection[str] = (), cmdlets: Iterable[str] = OBJECT_READS) -> TenantObjects:
     """Read what the cmdlets return, each once; of the tenant's groups only those named in ``groups``, with their members.
 
-    What the tenant may be without, and does not answer, is left out of what is returned.
+    All of it is asked for together. What the tenant may be without, and does not answer, is left out of what is returned.
     """
     wanted = set(cmdlets)
-    calls = [
-        CmdletCall(name, parameters)
-        for name, each in {**READS, **OPTIONAL_READS}.items()
-        if name in wanted
-        for parameters in each
-    ]
-    answers: dict[str, list[dict[str, Any]]] = {}
-    for call, answer in zip(calls, await exchange.invoke_many(calls), strict=True):
+    reads = {**READS, **OPTIONAL_READS}
+    calls = [CmdletCall(cmdlet, parameters) for cmdlet in reads if cmdlet in wanted for parameters in reads[cmdlet]]
+    of_groups = [call for name in groups for call in _group_calls(name)] if _GET_GROUP in wanted else []
+    answers = await exchange.invoke_many([*calls, *of_groups])
+    found: dict[str, list[dict[str, Any]]] = {_GET_GROUP: []} if _GET_GROUP in wanted else {}
+    for call, answer in zip(calls, answers, strict=False):
         if isinstance(answer, list):
-            answers.setdefault(call.cmdlet, []).extend(answer)
+            found.setdefault(call.cmdlet, []).extend(answer)
         elif call.cmdlet not in OPTIONAL_READS:
             raise answer
-    if _GET_GROUP in wanted:
-        answers[_GET_GROUP] = [found for name in groups for found in await _read_group(exchange, name)]
-    return TenantObjects(answers)
+    pairs = answers[len(calls) :]
+    for group, members in zip(pairs[::2], pairs[1::2], strict=True):
+        found[_GET_GROUP] += _group(group, members)
+    return TenantObjects(found)
 
 
-async def _read_group(exchange: Exchange, name: str) -> list[dict[str, Any]]:
-    try:
-        found = await exchange.invoke(_GET_GROUP, {"Identity": name})
-        members = await exchange.invoke(GET_MEMBERS, {"Identity": name, "ResultSize": "Unlimited"})
-    except NotFoundError:
-        return []
-    return [{**group, MEMBERS: members} for group in found]
+def _group_calls(name: str) -> tuple[CmdletCall, CmdletCall]:
+    return CmdletCall(_GET_GROUP, {"Identity": name}), CmdletCall(GET_MEMBERS, {"Identity": name, "ResultSize": "Unlimited"})
+
+
+def _group(group: CmdletAnswer, members: CmdletAnswer) -> list[dict[str, Any]]:
+    """Return a group with its members in it; none when either is not there. Raises RefusedError when either is refused."""
+    match group, members:
+        case (RefusedError() as refused, _) | (_, RefusedError() as refused):
+            raise refused
+        case list(), list():
+            return [{**each, MEMBERS: members} for each in group]
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +137,12 @@ async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int
     for number, change in enumerate(pending, start=1):
         if run.time_left() <= WRITE_MARGIN:
             return False
-        await run.clients.journal.before(change.object.name, change.former, change.written)
-        if not await run.holds_step():
+        journal, name = run.clients.journal, change.object.name
+        _, holds_step = await gather(journal.before(name, change.former, change.written), run.holds_step())
+        if not holds_step:
             return False
         await _write(exchange, change)
-        await run.clients.journal.after(change.object.name, change.result)
-        await show_progress(run, pending[number:], of)
+        await gather(journal.after(name, change.result), show_progress(run, pending[number:], of))
     return True
 
 
