@@ -134,10 +134,17 @@ async def test_rights_of_groups_and_roles_add_up(platform: Platform, consented: 
 
     assert groups == {*READERS, "New-TransportRule"}
     assert await _cmdlets(platform) == groups | {
+        "Get-AntiPhishPolicy",
+        "Get-AntiPhishRule",
+        "Get-ArcConfig",
+        "Get-ATPProtectionPolicyRule",
+        "Get-DkimSigningConfig",
+        "Get-EOPProtectionPolicyRule",
+        "Get-HostedConnectionFilterPolicy",
         "Get-HostedContentFilterPolicy",
         "Get-HostedContentFilterRule",
-        "Get-HostedConnectionFilterPolicy",
-        "Get-ArcConfig",
+        "Get-HostedOutboundSpamFilterPolicy",
+        "Get-MalwareFilterPolicy",
         "Get-TenantAllowBlockListSpoofItems",
     }
 
