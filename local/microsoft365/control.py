@@ -21,7 +21,7 @@ from local.microsoft365.dns import DnsControl
 from local.microsoft365.faults import Fault, Tampering
 from local.microsoft365.identity.client_authentication import check_certificate, check_public_key
 from local.microsoft365.identity.errors import KINDS
-from local.microsoft365.mail.live import MailOrder, send
+from local.microsoft365.mail.live import MailOrder, Retry, retry, send
 from local.microsoft365.model import FederatedCredential, Registration, Tenant
 from local.microsoft365.recorder import RecordedRequest
 from local.microsoft365.seed import TenantSeed
@@ -70,6 +70,7 @@ _SETTINGS = TypeAdapter(dict[str, Any])
 _SEED = TypeAdapter(TenantSeed)
 _CREDENTIAL = TypeAdapter(NewCredential)
 _MAIL = TypeAdapter(MailOrder)
+_RETRY = TypeAdapter(Retry)
 
 
 class Control:
@@ -194,6 +195,10 @@ class Control:
         """POST mail: send a message through the tenants as they are."""
         return send(self._simulation, await _body(request, _MAIL))
 
+    async def mail_queue(self, request: web.Request) -> Answer:
+        """POST mail/queue: try again what waits in the tenants' queues."""
+        return retry(self._simulation, (await _body(request, _RETRY)).scanners)
+
     async def contract(self, _: web.Request) -> Answer:
         """GET contract: what the check against Microsoft's description saw."""
         checker = self._simulation.contract
@@ -274,6 +279,7 @@ def routes(control: Control) -> list[web.RouteDef]:
         ("POST", "applications/{name}/credentials", control.add_credential),
         ("POST", "reset", control.reset),
         ("POST", "mail", control.mail),
+        ("POST", "mail/queue", control.mail_queue),
         ("GET", "contract", control.contract),
         *control.of_tenants.table(),
         *control.of_dns.table(),

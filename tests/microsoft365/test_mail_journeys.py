@@ -207,6 +207,38 @@ def test_an_automatic_reply_is_a_message_of_its_own_to_the_rules() -> None:
     assert carried(inbound(recipients=["max@contoso.com"]), here)["rules"] == {"It": 1}
 
 
+def journaled(message: dict[str, Any], here: dict[str, Any], **rule: Any) -> int:
+    """Return how many reports a journal rule makes of a message."""
+    journal = {"JournalRule": [{"JournalEmailAddress": "archive@example.net", "Recipient": None, **rule}]}
+    found = carried(message, {**here, "policies": journal})
+    return int(found.get("journal", {}).get("archive@example.net", 0))
+
+
+def test_a_second_pass_doubles_journal_reports() -> None:
+    """real-tenants.md, journaling; each pass is a message to the journal."""
+    assert journaled(inbound(), tenant()) == 1
+    assert journaled(inbound(), protected()) == 2
+    assert journaled(inbound(), tenant(transport_rules=[rule("No", DeleteMessage=True)])) == 0
+
+
+@pytest.mark.parametrize(
+    ("properties", "reports"),
+    [
+        ({"Scope": "Internal"}, (0, 1)),
+        ({"Scope": "External"}, (1, 0)),
+        ({"Recipient": "ada@contoso.com"}, (1, 1)),
+        ({"Recipient": "all@contoso.com"}, (1, 1)),
+        ({"Recipient": "eve@example.org"}, (1, 0)),
+        ({"Enabled": False}, (0, 0)),
+    ],
+)
+def test_a_journal_rule_has_scope_and_recipient(properties: dict[str, Any], reports: tuple[int, int]) -> None:
+    """Sender or recipient, a list among them (New-JournalRule)."""
+    inside = outbound(recipients=["ben@contoso.com"])
+
+    assert (journaled(inbound(), tenant(), **properties), journaled(inside, tenant(), **properties)) == reports
+
+
 def test_mail_born_inside_has_no_last_hop() -> None:
     """SenderIpRanges: neither condition nor exception fits (PS); mail of another tenant comes from the service's own address."""
     anywhere = ["0.0.0.0-255.255.255.255"]

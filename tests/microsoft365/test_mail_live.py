@@ -15,7 +15,7 @@ from local.microsoft365.exchange.errors import CommandError
 from local.microsoft365.exchange.invoke import execute, prepare
 from local.microsoft365.exchange.tenants import TenantOrganization
 from local.microsoft365.exchange.wire import CmdletInput
-from local.microsoft365.mail.live import SERVERS, MailOrder, send
+from local.microsoft365.mail.live import SERVERS, MailOrder, retry, send
 from local.microsoft365.model import Tenant
 from local.microsoft365.seed import TenantSeed, make_tenant
 from local.microsoft365.settings import SimulationSettings
@@ -274,6 +274,36 @@ def test_what_waits_is_given_up_after_a_day(live: Live) -> None:
     assert [row["Status"] for row in live("Get-MessageTraceV2")] == ["Failed"]
 
 
+def test_the_queue_is_tried_again(live: Live) -> None:
+    """What waits goes on once the host takes it, as it arrived, by the rules of that time; what is too old doesn't."""
+    _defer(live)
+    down = scanner(accepts=False)
+
+    still = retry(live.simulation, (down,))
+    gone = retry(live.simulation, (scanner(),))
+    statuses = [row["Status"] for row in live("Get-MessageTraceV2", FromIP="198.51.100.7")]
+    live.send(to("admin@contoso.com"), scanners=(down,))
+    live.now += timedelta(days=1)
+
+    assert [each["recipients"][MEMBER]["end"] for each in still["outcomes"]] == ["deferred"]
+    assert [each["recipients"][MEMBER] for each in gone["outcomes"]] == [{"end": "delivered", "scans": 1, "status": ""}]
+    assert statuses == ["Delivered"]
+    assert retry(live.simulation, (scanner(),)) == {"outcomes": [], "expired": 1}
+    assert retry(live.simulation, ()) == {"outcomes": [], "expired": 0}
+
+
+def test_a_deferring_rule_is_asked_again(live: Live) -> None:
+    """RuleErrorAction Defer: the rules look anew; switched off meanwhile, the message goes on unscanned."""
+    live.route()
+    live("Set-OutboundConnector", Identity="To the scanner", Enabled=False)
+    waiting = live.send(to())["recipients"][MEMBER]["end"]
+    live("Disable-TransportRule", Identity="Route")
+
+    (outcome,) = retry(live.simulation, ())["outcomes"]
+
+    assert (waiting, outcome["recipients"]) == ("deferred", {MEMBER: {"end": "delivered", "scans": 0, "status": ""}})
+
+
 def test_status_may_come_late() -> None:
     """GettingStatus: waits for an update."""
     live = Live(message_trace_delay=300)
@@ -468,4 +498,5 @@ async def test_a_message_is_sent_by_a_control_request(platform: Platform) -> Non
 
     assert answer["recipients"] == {MEMBER: {"end": "junk", "scans": 0, "status": ""}}
     assert [each["tenant"] for each in answer["passages"]] == [platform.tenant.id]
+    assert (await platform.client.post(f"{address}/queue", json={})).json() == {"outcomes": [], "expired": 0}
     assert refused == [400, 400, 400]

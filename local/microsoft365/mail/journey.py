@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from local.microsoft365.mail import filters
-from local.microsoft365.mail.addresses import domain_of, first_address, is_within
+from local.microsoft365.mail.addresses import domain_of, first_address
 from local.microsoft365.mail.attribution import attribute, is_internal, partner_name, refusal, refused_recipients
 from local.microsoft365.mail.directory import TenantMail
+from local.microsoft365.mail.journal import reports
 from local.microsoft365.mail.log import Fate
 from local.microsoft365.mail.model import (
     AUTHENTICATED_AS,
@@ -23,6 +24,7 @@ from local.microsoft365.mail.model import (
     Switches,
 )
 from local.microsoft365.mail.rules import Rule, RulePass, enforced
+from local.microsoft365.mail.ways import connector_for
 
 SERVICE_ADDRESS = "40.107.0.1"
 """Stands for the service's own servers (learn.microsoft.com/microsoft-365/enterprise/urls-and-ip-address-ranges)."""
@@ -144,16 +146,24 @@ class Journey:
         copy.headers |= promoted
 
     def _process(self, tenant: TenantMail, copy: Copy, connector: str, *, is_judged: bool) -> None:
-        """One pass of a tenant: malware, recipients, rules, and where each copy goes."""
-        self.record.open(tenant.id, copy, connector)
+        """One pass of a tenant: its hops are counted, malware is looked for, then its rules and ways follow."""
+        self.record.open(tenant.id, copy, connector, is_judged=is_judged)
         copy.passes += 1
         if copy.passes > MAXIMUM_PASSES:
             self.record.end_all(copy, "rejected", "5.4.14")
-            return
-        if copy.verdict == "malware":
+        elif copy.verdict == "malware":
             self.record.end_all(copy, "quarantined", reason="Malware")
-            return
+        else:
+            self._look(tenant, copy, is_judged=is_judged)
+
+    def resume(self, tenant: TenantMail, copy: Copy) -> None:
+        """Look again at a copy that waited in a tenant's queue, as it arrived."""
+        self._look(tenant, copy, is_judged=copy.passage is not None and copy.passage.is_judged)
+
+    def _look(self, tenant: TenantMail, copy: Copy, *, is_judged: bool) -> None:
+        """Find a copy's recipients, let the rules act, and send what is left on."""
         if copy.passage is not None:
+            copy.arrival = copy.fork(copy.recipients)
             lists = [to.address for to in copy.recipients if tenant.members(to.address) is not None]
             copy.passage.fates |= dict.fromkeys(lists, Fate("expanded"))
         copy.recipients = self._known(tenant, copy, tenant.resolve(copy.recipients))
@@ -166,8 +176,11 @@ class Journey:
         rules = self._rules.get((tenant.id, server))
         if rules is None:
             rules = self._rules[tenant.id, server] = enforced(tenant.rules(server))
-        for left in RulePass(tenant, rules, self._switches, self.record).run(copy):
-            self._route(tenant, left, is_judged=is_judged)
+        left = RulePass(tenant, rules, self._switches, self.record).run(copy)
+        for address in reports(tenant, left):
+            self.record.journaled[address] = self.record.journaled.get(address, 0) + 1
+        for each in left:
+            self._route(tenant, each, is_judged=is_judged)
 
     def _known(self, tenant: TenantMail, copy: Copy, recipients: list[Addressee]) -> list[Addressee]:
         """Return the recipients without those whom nobody here knows, for whom the sender is told so before any rule acts."""
@@ -187,7 +200,7 @@ class Journey:
             if tenant.owns(to.address):
                 self._arrive(tenant, copy, to, is_judged=is_judged)
                 continue
-            connector = _connector_for(tenant, domain_of(to.address))
+            connector = connector_for(tenant, domain_of(to.address))
             name = str(connector["Name"]) if connector is not None else ""
             connectors[name] = connector
             outside.setdefault(name, []).append(to)
@@ -330,21 +343,3 @@ def _seen(tenant: TenantMail, copy: Copy, hop: Hop) -> dict[str, Any]:
 def _remove_own(copy: Copy) -> None:
     for name in [name for name in copy.headers if name.startswith((ORGANIZATION_HEADERS, CROSS_PREMISES_HEADERS))]:
         del copy.headers[name]
-
-
-def _connector_for(tenant: TenantMail, domain: str) -> Mapping[str, Any] | None:
-    """Return the connector that mail for a domain outside takes by itself: centralized transport first, then the closest one."""
-    usable = [
-        item for item in tenant.outbound.values() if item.get("Enabled", True) and not item.get("IsTransportRuleScoped", False)
-    ]
-    for item in usable:
-        if item.get("RouteAllMessagesViaOnPremises") and item.get("ConnectorType") == "OnPremises":
-            return item
-    best: tuple[int, Mapping[str, Any]] | None = None
-    for item in usable:
-        for space in item.get("RecipientDomains") or ():
-            wanted = str(space).lower()
-            fits = wanted in ("*", domain) or (wanted.startswith("*.") and is_within(domain, wanted))
-            if fits and (best is None or len(wanted) > best[0]):
-                best = len(wanted), item
-    return best[1] if best is not None else None

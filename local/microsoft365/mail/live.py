@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from local.microsoft365.exchange.tenants import TenantOrganization, exchange_objects
 from local.microsoft365.mail.directory import TenantMail
 from local.microsoft365.mail.journey import Journey
-from local.microsoft365.mail.log import Passage
-from local.microsoft365.mail.model import Copy, Switches
+from local.microsoft365.mail.log import Passage, Waiting
+from local.microsoft365.mail.model import Copy, Record, Switches
 from local.microsoft365.mail.trace import read_message
 from local.microsoft365.model import Group, Tenant
 from local.microsoft365.simulation import Simulation
@@ -43,6 +43,14 @@ class MailOrder:
     uncertain: dict[str, bool] = field(default_factory=dict)
     server: int | None = None
     """The server that looks at it on each pass; None: as its id says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Body of `POST /_control/mail/queue`."""
+
+    scanners: tuple[dict[str, Any], ...] = ()
+    """In the place of those of the orders, such as ones that take messages again."""
 
 
 class LivePeople(Mapping[str, Mapping[str, Any]]):
@@ -150,12 +158,9 @@ def send(simulation: Simulation, order: MailOrder) -> dict[str, Any]:
 
     Raises ValueError for an unknown tenant or switch, or a message without recipients.
     """
-    store = simulation.store
     message = _read(simulation, order)
     message_id = str(message["message_id"])
-    tenants = [LiveTenant(simulation, tenant, order, message_id) for tenant in store.tenants.values()]
-    scanners = [{**each, "tenant": _tenant_id(simulation, str(each.get("tenant", "")))} for each in order.scanners]
-    journey = Journey(tenants, scanners, Switches.read(order.uncertain), is_traced=True)
+    journey = _journey(simulation, order, message_id)
     copy = read_message(message)
     home = str(message.get("from_tenant") or "")
     sender = journey.tenant_of(copy.mail_from) if message.get("authenticated") else None
@@ -166,13 +171,47 @@ def send(simulation: Simulation, order: MailOrder) -> dict[str, Any]:
     else:
         edge = _tenant_id(simulation, order.to_tenant)
         journey.receive(copy, journey.tenant(edge) if edge else None)
-    record = journey.record
+    return _remembered(simulation, order, journey.record, message_id)
+
+
+def retry(simulation: Simulation, scanners: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Try again what waits in the tenants' queues: with these scanners, or those of each order where none are given.
+
+    Returns the outcomes, and how many messages were too old. A message that waits on is in its outcome as deferred.
+    """
+    outcomes, expired = [], 0
+    for tenant in simulation.store.tenants.values():
+        waiting, tenant.mail.waiting = tenant.mail.waiting, []
+        for copy, order in waiting:
+            passage = copy.passage
+            if passage is None or passage.is_expired(simulation.clock.now()):
+                expired += 1
+                continue
+            changed = replace(order, scanners=tuple(scanners)) if scanners else order
+            journey = _journey(simulation, changed, passage.message_id)
+            journey.resume(journey.tenant(tenant.id), copy)
+            outcomes.append(_remembered(simulation, changed, journey.record, passage.message_id))
+    return {"outcomes": outcomes, "expired": expired}
+
+
+def _journey(simulation: Simulation, order: MailOrder, message_id: str) -> Journey:
+    tenants = [LiveTenant(simulation, tenant, order, message_id) for tenant in simulation.store.tenants.values()]
+    scanners = [{**each, "tenant": _tenant_id(simulation, str(each.get("tenant", "")))} for each in order.scanners]
+    return Journey(tenants, scanners, Switches.read(order.uncertain), is_traced=True)
+
+
+def _remembered(simulation: Simulation, order: MailOrder, record: Record, message_id: str) -> dict[str, Any]:
+    """Let the tenants remember what happened to a message, and return it."""
     for passage in record.passages:
         _log(simulation, passage, message_id)
+    for copy in record.waiting:
+        if copy.passage is not None:
+            simulation.store.tenant(copy.passage.tenant).mail.waiting.append(Waiting(copy, order))
     return {
         "message_id": message_id,
         "recipients": record.recipients,
         "rules": record.rules,
+        "journal": record.journaled,
         "scanned": record.scanned,
         "passages": [{"tenant": each.tenant, "message_trace_id": each.trace_id} for each in record.passages],
     }

@@ -9,7 +9,11 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from local.microsoft365.mail.live import MailOrder
+    from local.microsoft365.mail.model import Copy
 
 KEPT = timedelta(days=90)
 """How far back message trace goes (page of Get-MessageTraceV2)."""
@@ -54,6 +58,8 @@ class Passage:
     received_for: tuple[str, ...]
     connector: str = ""
     """The inbound connector that took it."""
+    is_judged: bool = True
+    """Whether the filters look at it: it was neither born here nor brought by an OnPremises connector."""
     fates: dict[str, Fate] = field(default_factory=dict)
     happenings: list[Happening] = field(default_factory=list)
     message_id: str = ""
@@ -69,11 +75,20 @@ class Passage:
         return now - self.at >= EXPIRES
 
 
+class Waiting(NamedTuple):
+    """A message that waits in a tenant's queue for another try, and the order that it is of."""
+
+    copy: Copy
+    order: MailOrder
+
+
 @dataclass(slots=True)
 class MailLog:
     """A tenant's passages, oldest first, and when message trace was asked."""
 
     passages: list[Passage] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    """What is in the queue."""
     _asked: dict[str, deque[datetime]] = field(default_factory=dict)
 
     def add(self, passage: Passage) -> None:

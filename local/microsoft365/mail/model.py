@@ -92,6 +92,8 @@ class Copy:
     """The outbound connector that a rule chose."""
     passage: Passage | None = None
     """What the tenant that has it remembers of it."""
+    arrival: Copy | None = None
+    """The copy as it came to the tenant that has it, for another try; where passages are remembered only."""
 
     def fork(self, recipients: list[Addressee]) -> Copy:
         """Return a copy of its own for these recipients."""
@@ -139,18 +141,25 @@ class Record:
     passages: list[Passage] = field(default_factory=list)
     scanned: list[dict[str, Any]] = field(default_factory=list)
     """What scanners saw, in order: host, direction, recipients, sender, the tenant that it came from."""
+    waiting: list[Copy] = field(default_factory=list)
+    """Copies that wait in a tenant's queue, each as it arrived, for one recipient."""
+    journaled: dict[str, int] = field(default_factory=dict)
+    """Journal reports by the address that they went to."""
 
-    def open(self, tenant: str, copy: Copy, connector: str) -> None:
+    def open(self, tenant: str, copy: Copy, connector: str, *, is_judged: bool) -> None:
         """Begin a passage of a copy through a tenant, where passages are remembered."""
         if self.is_traced:
             to = tuple(each.address for each in copy.recipients)
-            copy.passage = Passage(tenant, copy.mail_from, copy.subject, copy.size_kb, copy.source_ip, to, connector)
+            sender, ip = copy.mail_from, copy.source_ip
+            copy.passage = Passage(tenant, sender, copy.subject, copy.size_kb, ip, to, connector, is_judged=is_judged)
             self.passages.append(copy.passage)
 
     def end(self, copy: Copy, addressee: Addressee, end: str, status: str = "", reason: str = "") -> None:
         """Note the end of a copy for one of its recipients; the worst of several ends stays."""
         if copy.passage is not None:
             copy.passage.fates[addressee.address] = Fate(end, status, reason)
+            if end == "deferred" and copy.arrival is not None:
+                self.waiting.append(copy.arrival.fork([addressee]))
         found = self.recipients.get(addressee.address)
         if found is None or (_RANK[end], copy.scans) > (_RANK[found["end"]], found["scans"]):
             self.recipients[addressee.address] = {"end": end, "scans": copy.scans, "status": status}

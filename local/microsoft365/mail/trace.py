@@ -13,10 +13,12 @@ from local.microsoft365.mail.model import Addressee, Copy, Record, Switches
 def outcome(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what becomes of a trace's message: `recipients` (end, scans, status by final address) and `rules` (counts).
 
+    Where the tenant's policies have a JournalRule that fits, `journal` has the number of reports by address.
     Raises ValueError for a trace of another version, with an unknown switch or tenant.
     """
     record = carry(document)
-    return {"recipients": record.recipients, "rules": record.rules}
+    journaled = {"journal": record.journaled} if record.journaled else {}
+    return {"recipients": record.recipients, "rules": record.rules, **journaled}
 
 
 def carry(document: Mapping[str, Any]) -> Record:
