@@ -352,6 +352,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Run Enable-OrganizationCustomization once in Exchange Online PowerShell, then retry the step.",
         Actor.TENANT_ADMINISTRATOR,
     ),
+    "connectors_restricted": ProblemKind(
+        "Microsoft lets this tenant make no inbound connectors: its subscription is one for developers or a trial.",
+        "Use a tenant with a paid plan of Exchange Online, or ask Microsoft's support to lift the restriction; then retry.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
     "unexpected_host": ProblemKind(
         "Microsoft's answer led to a host that is not among the configured ones; nothing was sent there.",
         "Check the cloud and the addresses in the settings, then retry the step.",

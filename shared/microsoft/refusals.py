@@ -230,6 +230,12 @@ EXCHANGE: Rules = (
         ("Enable-OrganizationCustomization",),
         "learn.microsoft.com/powershell/module/exchange/enable-organizationcustomization",
     ),
+    Rule(
+        r"[Cc]reation of inbound connectors is restricted",
+        "connectors_restricted",
+        ("Creation of inbound connectors is restricted ...",),
+        "learn.microsoft.com/powershell/module/exchangepowershell/new-inboundconnector",
+    ),
     _named("exchange_refused", "AmbiguousParameterSetException", "ParameterTransformationException", source=_EXCHANGE),
     Rule("", "exchange_refused"),
 )

@@ -145,6 +145,12 @@ EXCHANGE: Mapping[str, tuple[int, str, str, str]] = {
         "Expired or Invalid pagination request. Default Expiry time is 00:30:00",
         Reaction.EXPIRED_PAGE,
     ),
+    "developers": (
+        400,
+        "BadRequest",
+        "Creation of inbound connectors is restricted in Microsoft 365 E5 developer subscriptions.",
+        "connectors_restricted",
+    ),
     "not customized": (
         400,
         "BadRequest",
