@@ -145,6 +145,9 @@ async def test_rights_of_groups_and_roles_add_up(platform: Platform, consented: 
         "Get-HostedContentFilterRule",
         "Get-HostedOutboundSpamFilterPolicy",
         "Get-MalwareFilterPolicy",
+        "Get-MessageTraceDetailV2",
+        "Get-MessageTraceV2",
+        "Get-QuarantineMessage",
         "Get-TenantAllowBlockListSpoofItems",
     }
 
