@@ -32,6 +32,8 @@ CHECKED_CMDLETS = frozenset(name for name in READS if name.startswith("Get-"))
 """The cmdlets among it."""
 MAXIMUM_TOLD = 5
 """How many findings a problem tells of: it is kept with the step, and a grant's row must stay small."""
+MAXIMUM_LISTED, MAXIMUM_ENTRIES, MAXIMUM_TEXT = 40, 20, 200
+"""How many findings of a check, entries of a list and characters of a text the report holds."""
 
 Findings = Mapping[str, tuple[Finding, ...]]
 """The findings of every check, by the name of the check."""
@@ -75,8 +77,16 @@ def stopping(findings: Findings, acknowledged: Collection[str] = ()) -> list[Fin
 
 
 def report(findings: Findings) -> list[dict[str, Any]]:
-    """Return the checks with their results and findings, as JSON values for people."""
-    return [{**entry, "findings": [shown(item) for item in findings[entry["check"]]]} for entry in results(findings)]
+    """Return the checks with their results and findings, as JSON values for people: of each check the gravest, and how many more.
+
+    It fits into a row of the table, however many objects the tenant has and however long their lists are.
+    """
+    return [{**entry, **_listed(findings[entry["check"]])} for entry in results(findings)]
+
+
+def _listed(group: tuple[Finding, ...]) -> dict[str, Any]:
+    ranked = sorted(group, key=lambda item: item.severity.rank)
+    return {"findings": [shown(item) for item in ranked[:MAXIMUM_LISTED]], "more": max(len(ranked) - MAXIMUM_LISTED, 0)}
 
 
 def results(findings: Findings) -> list[dict[str, Any]]:
@@ -103,12 +113,23 @@ def shown(finding: Finding) -> dict[str, Any]:
         "object": finding.object,
         "cause": finding.cause,
         "remedy": finding.remedy,
-        "evidence": dict(finding.evidence),
+        "evidence": {name: _brief(value) for name, value in finding.evidence.items()},
         "fix": [
             {"object": setting.identity, "property": setting.property, "adds": list(setting.adds), "value": setting.value}
             for setting in finding.fix
         ],
     }
+
+
+def _brief(value: Any) -> Any:
+    """Return a value as it was read, or its beginning where it is long."""
+    if isinstance(value, list | tuple):
+        more = [f"and {len(value) - MAXIMUM_ENTRIES} more"] if len(value) > MAXIMUM_ENTRIES else []
+        return [*map(_brief, value[:MAXIMUM_ENTRIES]), *more]
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= MAXIMUM_TEXT else f"{text[:MAXIMUM_TEXT]}…"
 
 
 def stopping_problem(findings: Findings, acknowledged: Collection[str] = ()) -> Problem | None:

@@ -8,6 +8,9 @@ from typing import Any
 from shared.mailflow.desired import DesiredSetting, Request
 from shared.mailflow.tenant import TenantObjects
 
+MAXIMUM_WORD = 300
+"""How many characters of one word of the case a sentence holds: a connector may name a thousand domains."""
+
 
 class Severity(StrEnum):
     """How much a finding matters, the gravest first.
@@ -68,9 +71,13 @@ class FindingKind:
 
     def about(self, name: str, evidence: Mapping[str, Any], fix: tuple[DesiredSetting, ...] = (), **words: object) -> Finding:
         """Return the finding of this kind about one object."""
-        said = {"object": name, **words}
+        said = {word: _short(str(value)) for word, value in {"object": name, **words}.items()}
         cause, remedy = self.cause.format(**said), self.remedy.format(**said)
         return Finding(self.severity, name, cause, remedy, evidence, fix, self.problem_code)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAXIMUM_WORD else f"{text[:MAXIMUM_WORD]}…"
 
 
 Judgement = Callable[[Request, TenantObjects], Iterator[Finding]]

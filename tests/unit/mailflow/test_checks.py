@@ -137,6 +137,24 @@ def test_a_problem_stays_small() -> None:
     assert len(problem.cause) + len(problem.fix) < 5000
 
 
+def test_a_report_fits_into_a_row() -> None:
+    """Three hundred rules of others with long lists and names come to a report that a table's row can hold."""
+    addresses = [f"10.{number // 250}.{number % 250}.0/24" for number in range(1000)]
+    effects = {"PrependSubject": "x", "SetSCL": -1, "SenderIpRanges": addresses, "RouteMessageOutboundConnector": "y" * 5000}
+    rules = [{"Name": f"{number} {'x' * 60}", **effects} for number in range(300)]
+    domains = [f"smtp:{number}.example.com;1" for number in range(2000)]
+    lock = {"Name": "theirs", "ConnectorType": "Partner", "RestrictDomainsToIPAddresses": True, "SenderDomains": domains}
+    entries = report(judge(request(), tenant(TransportRule=rules, InboundConnector=[lock])))
+
+    assert len(json.dumps(entries)) < 250_000
+    assert {entry["check"]: entry["more"] for entry in entries if entry["more"]} == dict.fromkeys(
+        ("rules_on_addresses", "rules_with_effects", "rules_that_skip_filtering", "other_products"), 260
+    )
+    (locked,) = next(entry["findings"] for entry in entries if entry["check"] == "lock_down_connectors")
+    assert len(locked["cause"]) < 600
+    assert locked["evidence"]["SenderDomains"][-1] == "and 1980 more"
+
+
 def test_the_report_is_json_for_people() -> None:
     """Each finding stands in the report with its key, evidence, remedy and what a click would change."""
     entries = json.loads(json.dumps(report(judge(request(), tenant(**SPAM)))))
