@@ -7,9 +7,10 @@ Online role groups"); cmdlets: New-ServicePrincipal, New-ManagementRole with Ena
 because roles differ between tenants. No real Exchange Online has run it yet: the simulated tenant knows its result, not its run.
 """
 
+from collections.abc import Iterable
 from string import Template
 
-from shared.mailflow.kinds import NEEDED_CMDLETS
+from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS
 
 _SCRIPT = Template(r"""<#
 .SYNOPSIS
@@ -29,6 +30,10 @@ $$objectId = '$object_id'
 $$needed = @(
 $cmdlets
 )
+# What the checks read beside: where no role of the tenant offers one, it is left out.
+$$wished = @(
+$wished
+)
 
 Connect-ExchangeOnline -ShowBanner:$$false
 
@@ -44,14 +49,19 @@ if (-not (Get-ServicePrincipal | Where-Object AppId -eq $$applicationId)) {
 
 # Which of the tenant's built-in roles offers which of the needed cmdlets.
 $$offered = @{}
-foreach ($$cmdlet in $$needed) {
+$$available = @()
+foreach ($$cmdlet in $$needed + $$wished) {
     $$parents = Get-ManagementRole -Cmdlet $$cmdlet | Where-Object { $$_.IsRootRole -and -not $$_.IsEndUserRole }
-    if (-not $$parents) { throw "No role of this tenant offers $$cmdlet." }
+    if (-not $$parents) {
+        if ($$cmdlet -in $$wished) { continue }
+        throw "No role of this tenant offers $$cmdlet."
+    }
+    $$available += $$cmdlet
     foreach ($$parent in $$parents) { $$offered[$$parent.Name] = @($$offered[$$parent.Name]) + $$cmdlet | Where-Object { $$_ } }
 }
 
 # As few roles as possible, each cut down to the needed cmdlets.
-$$left = $$needed
+$$left = $$available
 $$roles = @()
 while ($$left) {
     # The name decides between equals, so that every run chooses alike.
@@ -85,7 +95,7 @@ try {
 } catch {
     if ($$_.Exception.Message -notmatch 'already a member') { throw }
 }
-Write-Host "Done. The role group '$$group' offers $$($$needed.Count) cmdlets. Exchange notices it after minutes, rarely hours."
+Write-Host "Done. The role group '$$group' offers $$($$available.Count) cmdlets. Exchange notices it after minutes, rarely hours."
 """)
 
 
@@ -105,5 +115,10 @@ def role_group_script(application_id: str, object_id: str, product_name: str) ->
         group=role_group_name(product_name),
         application_id=application_id,
         object_id=object_id,
-        cmdlets=",\n".join(f"    '{name}'" for name in sorted(NEEDED_CMDLETS)),
+        cmdlets=_listed(NEEDED_CMDLETS),
+        wished=_listed(OPTIONAL_READS),
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ",\n".join(f"    '{name}'" for name in sorted(names))

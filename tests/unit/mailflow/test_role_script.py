@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.mailflow.kinds import NEEDED_CMDLETS
+from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS
 from shared.mailflow.role_script import role_group_name, role_group_script
 
 APPLICATION, OBJECT = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -29,7 +29,7 @@ OF_POWERSHELL = {
 def _calls() -> dict[str, set[str]]:
     """Return the cmdlets that the script runs, each with the names of the parameters that it is given."""
     code = SCRIPT.partition("#>")[2]
-    code = re.sub(r"\$needed = @\(.*?\n\)", "", code, flags=re.DOTALL)
+    code = re.sub(r"\$(needed|wished) = @\(.*?\n\)", "", code, flags=re.DOTALL)
     found: dict[str, set[str]] = {}
     for cmdlet, arguments in CALL.findall(code):
         found.setdefault(cmdlet, set()).update(re.findall(r" -([A-Z]\w+)", arguments))
@@ -37,11 +37,14 @@ def _calls() -> dict[str, set[str]]:
 
 
 def test_the_group_gets_what_is_needed_and_nothing_else() -> None:
-    """The list is the one of the workflows, each name once."""
+    """The list is the one of the workflows, each name once; beside it stands only what the checks read where it is offered."""
     (listed,) = re.findall(r"\$needed = @\((.*?)\n\)", SCRIPT, flags=re.DOTALL)
     names = re.findall(r"'([^']+)'", listed)
 
     assert sorted(names) == sorted(NEEDED_CMDLETS)
+    (beside,) = re.findall(r"\$wished = @\((.*?)\n\)", SCRIPT, flags=re.DOTALL)
+    assert sorted(re.findall(r"'([^']+)'", beside)) == sorted(OPTIONAL_READS)
+    assert all(name.startswith("Get-") for name in OPTIONAL_READS)
     assert not {name for name in names if name.startswith(("Remove-Role", "Remove-Service", "Add-Role", "New-Management"))}
 
 
