@@ -9,6 +9,7 @@ from shared.mailflow.route.model import (
     AUTHENTICATED_AS,
     Copy,
     End,
+    InboundConnector,
     Oracle,
     Tenant,
     World,
@@ -27,8 +28,8 @@ _ENDS = {"MoveToJmf": End.JUNK, "Quarantine": End.QUARANTINED, "Delete": End.DRO
 """Actions of the filters that change where a message ends; the others mark it and deliver it."""
 
 
-def attributed(world: World, copy: Copy, oracle: Oracle) -> Tenant | None:
-    """Return the tenant that mail from outside is taken to come from, as its own on-premises mail; None for none.
+def attributed(world: World, copy: Copy, oracle: Oracle) -> tuple[Tenant, InboundConnector] | tuple[None, None]:
+    """Return the tenant that mail from outside is taken to come from, as its own on-premises mail, and by which connector.
 
     Decided over all tenants: an OnPremises connector that the certificate or else the address matches, where MAIL FROM or the
     certificate's name is in an accepted domain of its tenant (real-tenants.md 1; null senders are in none).
@@ -43,8 +44,8 @@ def attributed(world: World, copy: Copy, oracle: Oracle) -> Tenant | None:
                 named = connector.matches_certificate(copy.certificate)
                 matches = named if by_certificate else connector.matches_address(source)
                 if matches and _may_relay(tenant, sender, copy.certificate, oracle):
-                    return tenant
-    return None
+                    return tenant, connector
+    return None, None
 
 
 def _may_relay(tenant: Tenant, sender: str, certificate: str, oracle: Oracle) -> bool:
@@ -77,14 +78,18 @@ def refusal(tenant: Tenant, copy: Copy) -> str:
 
 def passes_dmarc(tenant: Tenant, copy: Copy) -> bool:
     """True when a message passes DMARC, or the tenant trusts it anyway: an allowed address, spoof pair or ARC sealer."""
-    if copy.message.dmarc_policy == "none" or is_in(tenant.allowed_networks, number(copy.source_ip)):
+    if copy.message.dmarc_policy == "none" or _is_allowed(tenant, copy) or authenticates(copy):
         return True
-    message, aligned = copy.message, _is_aligned(copy)
-    if (aligned and spf(copy) == "pass") or (message.dkim == "pass" and not copy.modified):
-        return True
-    if copy.sealed in tenant.trusted_sealers and ((aligned and message.spf == "pass") or message.dkim == "pass"):
-        return True
-    return _is_allowed_spoof(tenant, copy)
+    return copy.sealed in tenant.trusted_sealers or _is_allowed_spoof(tenant, copy)
+
+
+def authenticates(copy: Copy) -> bool:
+    """True when SPF of an aligned envelope, or DKIM, tells who sent the copy that arrives."""
+    return (_is_aligned(copy) and spf(copy) == "pass") or (copy.message.dkim == "pass" and not copy.modified)
+
+
+def _is_allowed(tenant: Tenant, copy: Copy) -> bool:
+    return is_in(tenant.allowed_networks, number(copy.source_ip))
 
 
 def spf(copy: Copy) -> str:
@@ -103,47 +108,43 @@ def _is_aligned(copy: Copy) -> bool:
 
 def _is_allowed_spoof(tenant: Tenant, copy: Copy) -> bool:
     source, domain = number(copy.source_ip), domain_of(copy.header_from)
+    spoof = "internal" if domain in tenant.domains else "external"
     return any(
-        user in {"*", domain, copy.header_from} and source and _is_infrastructure(infrastructure, source, copy.certificate)
-        for user, infrastructure in tenant.spoof_allowed
+        kind == spoof and user in {"*", domain, copy.header_from} and _is_infrastructure(infrastructure, source, copy.certificate)
+        for kind, user, infrastructure in tenant.spoof_allowed
     )
 
 
 def _is_infrastructure(infrastructure: str, source: int, certificate: str) -> bool:
     """A /24 is told by the address; a name, which is a PTR's domain, by the name in the certificate."""
-    first, last = span(infrastructure)
-    return first <= source <= last or (bool(certificate) and certificate.endswith(infrastructure))
+    return is_in((span(infrastructure),), source) or (bool(certificate) and certificate.endswith(infrastructure))
 
 
-def stamped(copy: Copy, tenant: Tenant, owns: bool) -> Copy:
+def stamped(copy: Copy, tenant: Tenant, connector: InboundConnector | None) -> Copy:
     """Return the copy as it enters a tenant: organization headers from outside are stripped, and Exchange writes its own.
 
-    ``owns``: the message was attributed to the tenant by a connector; a hybrid one promotes cross-premises headers.
+    ``connector``: what attributed it to the tenant; a hybrid one promotes cross-premises headers.
     """
     headers = {name: text for name, text in copy.headers.items() if not name.startswith(_OWN_HEADERS)}
-    internal = False
-    if owns:
-        source = number(copy.source_ip)
-        matching = [each for each in tenant.inbound if each.is_on_premises and each.matches(source, copy.certificate)]
-        internal = any(each.is_internal for each in matching) and domain_of(copy.mail_from) in tenant.domains
-        if any(each.is_hybrid for each in matching):
-            promoted = {name: text for name, text in copy.headers.items() if name.startswith(_CROSS_PREMISES)}
-            headers |= {name.replace(_CROSS_PREMISES, _ORGANIZATION): text for name, text in promoted.items()}
-            internal = internal or headers.get(AUTHENTICATED_AS) == "Internal"
+    internal = connector is not None and connector.is_internal and domain_of(copy.header_from) in tenant.domains
+    if connector is not None and connector.is_hybrid:
+        promoted = {name: text for name, text in copy.headers.items() if name.startswith(_CROSS_PREMISES)}
+        headers |= {name.replace(_CROSS_PREMISES, _ORGANIZATION): text for name, text in promoted.items()}
+        internal = headers.get(AUTHENTICATED_AS) == "Internal"
     headers[AUTHENTICATED_AS] = "Internal" if internal else "Anonymous"
     return copy._replace(headers=headers, authenticated=internal, scl=None)
 
 
 def filtered(tenant: Tenant, copy: Copy, oracle: Oracle) -> End:
-    """Return where the filters put a message from outside. The level that a rule set is an input, not the decision."""
+    """Return where the filters put a message from outside. The level that a rule set is an input, not the decision.
+
+    An allowed address spares a message as level -1 does, unless a rule sets another level.
+    """
     content = tenant.policies["HostedContentFilterPolicy"]
-    spared = copy.scl == -1 and not oracle("high_confidence_phish_overrides_scl")
-    if copy.message.verdict == "high_confidence_phish" and not spared:
+    is_spared = (copy.scl if copy.scl is not None else -int(_is_allowed(tenant, copy))) == -1
+    if copy.message.verdict == "high_confidence_phish" and not (is_spared and not oracle("high_confidence_phish_overrides_scl")):
         return _ENDS.get(str(content.get("HighConfidencePhishAction") or "Quarantine"), End.DELIVERED)
-    if copy.scl == -1 or is_in(tenant.allowed_networks, number(copy.source_ip)):
-        return End.DELIVERED
-    action = _content_action(tenant, copy)
-    return _ENDS.get(action, End.DELIVERED)
+    return End.DELIVERED if is_spared else _ENDS.get(_content_action(tenant, copy), End.DELIVERED)
 
 
 def _content_action(tenant: Tenant, copy: Copy) -> str:

@@ -53,9 +53,9 @@ class Journey:
     rules: Counter[str] = field(default_factory=Counter)
 
     def add(self, address: str, ending: Ending) -> None:
-        """Note an end; where a second copy reaches the same address, the worse one, then the one more scanned, is told."""
+        """Note an end; of several copies for one address the worst is told, then the most scanned, then the first one."""
         known = self.ends.get(address)
-        if known is None or (RANK[known.end], known.scans, known.status) < (RANK[ending.end], ending.scans, ending.status):
+        if known is None or (RANK[known.end], known.scans) < (RANK[ending.end], ending.scans):
             self.ends[address] = ending
 
 
@@ -89,28 +89,29 @@ class _Way:
 
     def arrive(self, copy: Copy) -> None:
         """Take a message from outside: whose it is decides the service over all tenants, then each tenant whether it enters."""
-        owner = arrival.attributed(self.world, copy, self.oracle)
-        groups: dict[tuple[str, str], list[str]] = {}
+        owner, connector = arrival.attributed(self.world, copy, self.oracle)
+        groups: dict[tuple[str, str, str], list[str]] = {}
         for address in copy.recipients:
-            target = self.world.owner(address)
-            if owner is not None:
-                if (copy.mx or target or owner.id) == owner.id:
-                    # The internet sends to the MX of each domain, a scanner all at once to that of its customer.
-                    groups.setdefault((owner.id, copy.mx or target), []).append(address)
-                else:
-                    self.end(copy, End.REJECTED, arrival.WRONG_TENANT, [address])
-            elif target:
-                groups.setdefault((target, ""), []).append(address)
-            else:
-                self.end(copy, End.REJECTED, arrival.NO_RELAY, [address])
-        for (name, _), addresses in groups.items():
-            tenant = self.world.tenants[name]
+            groups.setdefault(self._group(owner, copy.mx, address), []).append(address)
+        for (name, _, status), addresses in groups.items():
             part = copy._replace(recipients=tuple(addresses))
-            status = "" if owner is not None else arrival.refusal(tenant, part)
-            if status:
-                self.end(part, End.REJECTED, status)
+            tenant = self.world.tenants.get(name)
+            refused = status or ("" if owner or tenant is None else arrival.refusal(tenant, part))
+            if refused or tenant is None:
+                self.end(part, End.REJECTED, refused)
             else:
-                self.inside(tenant, arrival.stamped(part, tenant, owns=owner is not None), is_own=owner is not None)
+                self.inside(tenant, arrival.stamped(part, tenant, connector), is_own=owner is not None)
+
+    def _group(self, owner: Tenant | None, mx: str, address: str) -> tuple[str, str, str]:
+        """Return the tenant that a recipient's copy goes to, at whose MX it arrives, and the status if it is refused at once.
+
+        The internet sends to the MX of each domain, a scanner all at once to that of its customer.
+        """
+        target = self.world.owner(address)
+        if owner is None:
+            return target, "", "" if target else arrival.NO_RELAY
+        host = mx or target
+        return (owner.id, host, "") if host in {"", owner.id} else ("", host, arrival.WRONG_TENANT)
 
     def inside(self, tenant: Tenant, copy: Copy, *, is_own: bool) -> None:
         """Take a copy through a tenant: find the recipients, apply the rules, deliver. ``is_own``: the tenant's own mail."""
@@ -151,16 +152,18 @@ class _Way:
         elif passed.route:
             self._through(tenant, tenant.outbound[passed.route.casefold()], copy._replace(recipients=_targets(tenant, copy)))
         else:
-            leaving: dict[str, list[str]] = {}
+            leaving: dict[tuple[OutboundConnector | None, str], list[str]] = {}
             for address in copy.recipients:
                 recipient = tenant.directory.get(address)
                 target = recipient.external_address if recipient else ""
                 if not target and (recipient or domain_of(address) in tenant.domains):
                     self._deliver(tenant, copy._replace(recipients=(address,)), is_own=is_own)
                 else:
-                    leaving.setdefault(domain_of(target or address), []).append(target or address)
-            for domain, addresses in leaving.items():
-                self._leave(tenant, domain, copy._replace(recipients=tuple(dict.fromkeys(addresses))))
+                    domain = domain_of(target or address)
+                    way = (_way_out(tenant, domain), domain)
+                    leaving.setdefault(way, []).append(target or address)
+            for (connector, _), addresses in leaving.items():
+                self._leave(tenant, connector, copy._replace(recipients=tuple(dict.fromkeys(addresses))))
 
     def _deliver(self, tenant: Tenant, copy: Copy, *, is_own: bool) -> None:
         (address,) = copy.recipients
@@ -185,12 +188,13 @@ class _Way:
         if recipient.auto_replies and copy.mail_from and copy.kind not in _REPLIES:
             self.waiting.append(_reply(base, recipient.address))
 
-    def _leave(self, tenant: Tenant, domain: str, copy: Copy) -> None:
+    def _leave(self, tenant: Tenant, connector: OutboundConnector | None, copy: Copy) -> None:
         """Send a copy out by the connector for its recipients' domain, or else to that domain's MX."""
-        connector = _way_out(tenant, domain)
+        if domain_of(copy.header_from) in tenant.domains:
+            copy = copy._replace(modified=False)  # it is signed when it leaves
         if connector is not None and not connector.uses_mx:
             self._through(tenant, connector, copy)
-        elif domain in self.world.owners:
+        elif self.world.owner(copy.recipients[0]):
             self.waiting.append(
                 copy._replace(
                     tenant="",
@@ -223,12 +227,16 @@ class _Way:
     def _return_inbound(self, tenant: Tenant, scanner: Scanner, copy: Copy) -> None:
         """Give inbound mail back, with the verdict, to the tenant of each recipient; what is nobody's to where it came from."""
         returned = _scanned(scanner, copy, scanner.inbound_egress, scanner.inbound_certificate)
-        if scanner.verdict_header:
-            returned = returned._replace(headers={**returned.headers, scanner.verdict_header: scanner.secret})
+        name = scanner.verdict_header
+        if name:  # one more header of that name, beside what the message may bring
+            text = f"{returned.headers[name]}\n{scanner.secret}" if name in returned.headers else scanner.secret
+            returned = returned._replace(headers={**returned.headers, name: text})
         groups: dict[str, list[str]] = {}
         for address in copy.recipients:
-            groups.setdefault(self.world.owner(address) or tenant.id, []).append(address)
-        self.waiting += [returned._replace(mx=mx, recipients=tuple(addresses)) for mx, addresses in groups.items()]
+            groups.setdefault(self.world.owner(address), []).append(address)
+        self.waiting += [
+            returned._replace(mx=owner or tenant.id, recipients=tuple(addresses)) for owner, addresses in groups.items()
+        ]
 
 
 def _reply(copy: Copy, replier: str) -> Copy:
@@ -248,8 +256,8 @@ def _scanned(scanner: Scanner, copy: Copy, egress: tuple[str, ...], certificate:
         scans=copy.scans + 1,
         via_scanner=True,
         modified=copy.modified or scanner.modifies,
-        # A seal tells what was found when the message came: nothing good of one that had been scanned before.
-        sealed="" if copy.via_scanner or copy.modified else scanner.arc_domain,
+        # A seal vouches for what was found when the message came.
+        sealed=scanner.arc_domain if arrival.authenticates(copy) else "",
     )
 
 

@@ -151,7 +151,7 @@ class Tenant:
     rules: tuple[Rule, ...]
     policies: Mapping[str, Mapping[str, Any]]
     allowed_networks: tuple[tuple[int, int], ...] = ()
-    spoof_allowed: tuple[tuple[str, str], ...] = ()
+    spoof_allowed: tuple[tuple[str, str, str], ...] = ()
     trusted_sealers: frozenset[str] = frozenset()
     rejects_direct_send: bool = False
     closures: dict[str, frozenset[str] | None] = field(default_factory=dict)

@@ -85,7 +85,7 @@ def tenant_of(document: Mapping[str, Any]) -> Tenant:
         firsts,
         tuple(span(text) for text in connection.get("IPAllowList") or ()),
         tuple(
-            (str(each.get("SpoofedUser", "")).casefold(), str(each.get("SendingInfrastructure", "")).casefold())
+            (_text(each, "SpoofType"), _text(each, "SpoofedUser"), _text(each, "SendingInfrastructure"))
             for each in policies.get("TenantAllowBlockListSpoofItems") or ()
             if each.get("Action", "Allow") == "Allow"
         ),
@@ -135,6 +135,10 @@ def _first(policies: Mapping[str, Any], name: str) -> Settings:
     """Return the default policy of a kind, else the first, else none: then Microsoft's defaults hold."""
     found = policies.get(name) or ()
     return next((each for each in found if each.get("IsDefault")), found[0] if found else {})
+
+
+def _text(settings: Settings, name: str) -> str:
+    return str(settings.get(name) or "").casefold()
 
 
 def _listed(value: Any) -> tuple[str, ...]:
