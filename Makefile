@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser run demo test test-kill test-faults lint bench requirements screenshots docs clean
+.PHONY: help setup browser run demo test test-kill test-faults test-routes lint bench requirements screenshots docs clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ test-kill: setup ## Kill the functions host in three steps and let the sweep fin
 
 test-faults: setup ## Play 2,000 random schedules of the engine (about 3 minutes)
 	@GRANTLINE_FAULT_SEEDS=2000 $(BIN)/python -m pytest tests/faults --timeout 900 $(ARGS)
+
+test-routes: setup ## Compare the route model and the simulated tenant on 100,000 random messages (about 3 minutes)
+	@$(BIN)/python -m tests.mailflow.agreement $(or $(COUNT),100000)
 
 lint: setup ## Check style, types and generated files
 	@$(BIN)/ruff check .

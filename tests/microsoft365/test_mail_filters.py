@@ -10,6 +10,7 @@ from tests.microsoft365.mails import (
     INBOUND_EGRESS,
     OUTSIDE,
     end,
+    ends,
     inbound,
     mailbox,
     on_premises,
@@ -244,3 +245,14 @@ def test_mail_from_inside_is_not_judged() -> None:
     assert end(handed_in, servers) == "delivered"
     assert end({**handed_in, "verdict": "spam"}, servers) == "delivered"
     assert end({**handed_in, "verdict": "malware"}, servers) == "quarantined"
+
+
+def test_the_service_answers_for_a_null_sender() -> None:
+    """SPF of no sender is asked of the greeting's name, the service's own: a reply to another tenant is no hard failure."""
+    away = tenant(recipients=[mailbox("max@contoso.com", auto_replies=True)])
+    hard = tenant("fabrikam", **policies(CONTENT, MarkAsSpamSpfRecordHardFail="On"))
+    message = outbound(
+        from_tenant="fabrikam", mail_from="ada@fabrikam.com", header_from="ada@fabrikam.com", recipients=["max@contoso.com"]
+    )
+
+    assert ends(message, away, hard)["ada@fabrikam.com"] == "delivered"

@@ -273,10 +273,11 @@ class Journey:
     def _send_by_mx(self, sender: TenantMail, copy: Copy) -> None:
         """Send a copy to the MX of each domain: another tenant here, or the internet.
 
-        The service sends from its own addresses and signs for its tenant: for a foreign sender SPF fails.
+        The service sends from its own addresses and signs for its tenant: for a foreign sender SPF fails; for none it is
+        asked of the greeting's name (RFC 7208 2.4), which is the service's own.
         """
         copy.source_ip, copy.certificate, copy.sealed_by = SERVICE_ADDRESS, "", ""
-        if sender.owns(copy.mail_from):
+        if not copy.mail_from or sender.owns(copy.mail_from):
             copy.spf = copy.own_spf
         elif copy.spf == "pass":
             copy.spf = "fail"

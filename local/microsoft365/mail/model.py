@@ -155,13 +155,13 @@ class Record:
             self.passages.append(copy.passage)
 
     def end(self, copy: Copy, addressee: Addressee, end: str, status: str = "", reason: str = "") -> None:
-        """Note the end of a copy for one of its recipients; the worst of several ends stays."""
+        """Note the end of a copy for one recipient; the worst of several ends stays, of equal ones the greatest status."""
         if copy.passage is not None:
             copy.passage.fates[addressee.address] = Fate(end, status, reason)
             if end == "deferred" and copy.arrival is not None:
                 self.waiting.append(copy.arrival.fork([addressee]))
         found = self.recipients.get(addressee.address)
-        if found is None or (_RANK[end], copy.scans) > (_RANK[found["end"]], found["scans"]):
+        if found is None or (_RANK[end], copy.scans, status) > (_RANK[found["end"]], found["scans"], found["status"]):
             self.recipients[addressee.address] = {"end": end, "scans": copy.scans, "status": status}
 
     def end_all(self, copy: Copy, end: str, status: str = "", reason: str = "") -> None:

@@ -53,10 +53,14 @@ class Journey:
     rules: Counter[str] = field(default_factory=Counter)
 
     def add(self, address: str, ending: Ending) -> None:
-        """Note an end; of several copies for one address the worst is told, then the most scanned, then the first one."""
+        """Note an end; of several copies for one address the worst is told, then the most scanned, then the greatest status."""
         known = self.ends.get(address)
-        if known is None or (RANK[known.end], known.scans) < (RANK[ending.end], ending.scans):
+        if known is None or _badness(known) < _badness(ending):
             self.ends[address] = ending
+
+
+def _badness(ending: Ending) -> tuple[int, int, str]:
+    return RANK[ending.end], ending.scans, ending.status
 
 
 def travel(world: World, start: Copy, oracle: Oracle) -> Journey:
