@@ -235,6 +235,17 @@ def test_the_connection_filter_blocks_and_trusts_the_last_hop() -> None:
     assert end(inbound(), tenant(**policies(CONNECTION, **both))) == "delivered"
 
 
+def test_what_the_service_itself_sends_passes_for_its_own_senders_and_for_none() -> None:
+    """From tenant to tenant: SPF and signature are the sender's own again; a forward's foreign sender fails SPF."""
+    strict = tenant("fabrikam", **policies(CONTENT, MarkAsSpamSpfRecordHardFail="On"))
+    there = {"recipients": ["ada@fabrikam.com"], "dmarc_policy": "reject"}
+    modifying = [scanner(modifies=True), scanner("fabrikam")]
+
+    assert end(outbound(**there), protected(), strict, scanners=modifying) == "delivered"
+    assert end(outbound(**there, mail_from="", kind="bounce"), tenant(), strict) == "delivered"
+    assert end(outbound(**there, mail_from="eve@example.org", kind="auto_forward"), tenant(), strict) == "junk"
+
+
 def test_mail_from_inside_is_not_judged() -> None:
     """What was born inside, and what an OnPremises connector brings; malware is looked for in both."""
     spoofed = {"spf": "fail", "dkim": "fail", "dmarc_policy": "reject"}

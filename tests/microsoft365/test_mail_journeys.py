@@ -296,6 +296,16 @@ def test_of_two_copies_to_one_person_the_worse_is_told() -> None:
     assert ends(both, tenant(transport_rules=order)) == {"ada@contoso.com": "rejected 5.7.1", "ben@contoso.com": "delivered"}
 
 
+def test_of_two_equal_refusals_the_greater_status_is_told() -> None:
+    """The order in which copies were looked at doesn't show."""
+    looped = inbound(headers={"X-MS-Exchange-Transport-Rules-Loop": "1"})
+    group = {"address": "both@contoso.com", "kind": "group", "members": ["ada@contoso.com", "eve@example.net"]}
+    here = tenant(recipients=[group], transport_rules=[rule("Copy", CopyTo=["ben@contoso.com"])])
+
+    for recipients in (["both@contoso.com", "eve@example.net"], ["eve@example.net", "both@contoso.com"]):
+        assert ends({**looped, "recipients": recipients}, here)["eve@example.net"] == "rejected 5.7.64"
+
+
 def test_the_scanner_is_asked_once_for_each_message_it_gets() -> None:
     """Two tenants' recipients of one message are two messages."""
     both = inbound(recipients=["ada@contoso.com", "ada@fabrikam.com"])

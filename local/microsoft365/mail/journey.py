@@ -247,6 +247,8 @@ class Journey:
             dkim="pass",
             dmarc_policy="none",
             verdict="none",
+            own_spf="pass",
+            own_dkim="pass",
         )
         self.submit(tenant, reply)
 
