@@ -35,8 +35,9 @@ run: setup ## Start everything and print the console's address; Ctrl-C ends it
 demo: setup ## Grant a simulated tenant's access without hands and print the receipt
 	@$(BIN)/python -m local demo $(ARGS)
 
-test: setup browser ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+# A file's tests share what they start, so a file stays with one worker; tests wait for processes, so there is one more than cores.
+test: setup browser ## Run all tests, in three processes
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-kill: setup ## Kill the functions host in three steps and let the sweep finish (about 4 minutes)
 	@$(BIN)/python -m pytest -m long tests/e2e/test_killed_host.py $(ARGS)

@@ -7,7 +7,8 @@ the rest. Ends with a receipt that is read from the API alone.
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,22 +64,57 @@ class Local:
     crash_host: Callable[[], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class People:
+    """The browsers of the two people of a grant."""
+
+    operator: Browser
+    administrator: Browser
+    """The tenant's administrator, who does a person's steps."""
+
+
+@asynccontextmanager
+async def people(ca_file: str) -> AsyncIterator[People]:
+    """Give both their browsers, with no cookies yet; they trust the tenant's authority."""
+    async with Browser(ca_file) as operator, Browser(ca_file) as administrator:
+        yield People(operator, administrator)
+
+
 async def run(local: Local, plan: Plan, show: Show) -> Receipt:
-    """Grant the tenant's access and return the receipt. Raises DemoError or BrowserError."""
-    async with Browser(local.ca_file) as browser, Browser(local.ca_file) as administrator, _control(local) as control:
+    """Grant the tenant's access, use it, give it back, and return the receipt. Raises DemoError or BrowserError."""
+    async with people(local.ca_file) as both:
+        grant_url = await obtain(both, local, plan, show)
+        receipt = await use(both, local, grant_url)
+        await leave(both, local, grant_url)
+        return receipt
+
+
+async def obtain(both: People, local: Local, plan: Plan, show: Show) -> str:
+    """Grant the tenant's access and return the path of the grant's page. Raises DemoError or BrowserError."""
+    async with _control(local) as control:
         await control.post("/_control/faults", json=THROTTLED)
         if plan.kill_host_at:
             await control.post("/_control/settings", json={"latency_ms": SLOW_MILLISECONDS})
-        grant_url = await _start(browser, local)
-        await invite(browser, administrator, local.console, grant_url)
-        watch = _Watch(browser, administrator, local, control, plan, plan.patience, to_crash=bool(plan.kill_host_at))
+        grant_url = await _start(both.operator, local)
+        await invite(both.operator, both.administrator, local.console, grant_url)
+        watch = _Watch(both, local, control, plan, plan.patience, to_crash=bool(plan.kill_host_at))
         await watch.until_complete(grant_url, show)
-        receipt = await browser.json(f"{local.console}/api/v1{grant_url}/receipt")
-        await _run_timers(local)
-        await program.use(local.console, ACCOUNT_ID, receipt)
-        await tour(browser, local.console, grant_url, receipt)
-        await depart(browser, administrator, lambda url: _through(administrator, local, url), local.console, grant_url)
-        return receipt
+        return grant_url
+
+
+async def use(both: People, local: Local, grant_url: str) -> Receipt:
+    """Use what a completed grant leaves, and return its receipt. Raises DemoError or BrowserError."""
+    receipt = await both.operator.json(f"{local.console}/api/v1{grant_url}/receipt")
+    await _run_timers(local)
+    await program.use(local.console, ACCOUNT_ID, receipt)
+    await tour(both.operator, local.console, grant_url, receipt)
+    return receipt
+
+
+async def leave(both: People, local: Local, grant_url: str) -> None:
+    """Move the tenant to another account, which gives it back. Raises DemoError or BrowserError."""
+    administrator = both.administrator
+    await depart(both.operator, administrator, lambda url: _through(administrator, local, url), local.console, grant_url)
 
 
 async def _start(browser: Browser, local: Local) -> str:
@@ -101,9 +137,7 @@ async def _start(browser: Browser, local: Local) -> str:
 class _Watch:
     """Watches one grant: does a person's part where it waits for one, crashes the host once where that is planned."""
 
-    browser: Browser
-    administrator: Browser
-    """The browser of the tenant's administrator, who does a person's steps."""
+    both: People
     local: Local
     control: httpx.AsyncClient
     plan: Plan
@@ -116,7 +150,7 @@ class _Watch:
     async def until_complete(self, grant_url: str, show: Show) -> None:
         """Look again and again until the grant is complete. Raises DemoError when it has a problem or stands still."""
         while True:
-            grant = await self.browser.json(f"{self.local.console}/api/v1{grant_url}")
+            grant = await self.both.operator.json(f"{self.local.console}/api/v1{grant_url}")
             show(grant)
             if grant["state"] == COMPLETED:
                 return
@@ -141,8 +175,8 @@ class _Watch:
             if step["link"] and step["name"] not in self.walked:
                 self.walked.add(step["name"])
                 if step["name"] == "role_assignment":
-                    await change_of_mind(self.browser, self.local.console, f"/grants/{grant['grant_id']}")
-                await _walk(self.administrator, self.local, step["link"])
+                    await change_of_mind(self.both.operator, self.local.console, f"/grants/{grant['grant_id']}")
+                await _walk(self.both.administrator, self.local, step["link"])
                 return
 
     def _raise_on_problem(self, grant: Mapping[str, Any]) -> None:

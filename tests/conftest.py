@@ -14,6 +14,7 @@ from local import azurite
 
 REPORT = "GRANTLINE_CONTRACT_REPORT"
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts"
+LONGEST = ("e2e", "browser")
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
 
@@ -38,6 +39,11 @@ async def storage_connection() -> AsyncIterator[str]:
     """Give an Azurite of its own, in memory."""
     async with await azurite.start() as storage:
         yield storage.connection_string
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: where several processes share the tests, none is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,9 +1,6 @@
 """The whole grant with every nudge of a commit lost: the sweep alone finishes it, through the real host, queues and tables."""
 
 import asyncio
-import importlib
-import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,20 +9,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from azure.functions import FunctionApp
 
 from local import demo, ports
-from local.host.host import Host, HostOptions
+from local.host.host import Host
 from local.microsoft365.__main__ import ready
 from local.microsoft365.clock import Clock
 from local.microsoft365.server import Options, serve
-from local.stack import PROJECT, app_settings_of
+from local.stack import app_settings_of
 from shared import container as containers
 from shared import settings as app_settings
 from shared.domain.grant import SUCCESS_MESSAGE, Nudge
 from shared.ports import DueIndex, Nudges
 from tests.conftest import CONTRACTS
 from tests.support.grantline import TestClock
+from tests.support.hosts import hosted, never
 from tests.support.stacks import quietly
 
 SWEEP_PAUSE = 0.3
@@ -58,8 +55,8 @@ async def test_the_sweep_alone_finishes_a_grant(storage_connection: str, tmp_pat
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         clock = TestClock()
-        async with _host(environment, clock, console, tmp_path) as (host, losing):
-            local = demo.Local(console, facts["url"], facts["ca_file"], facts["people"][0], lambda: host.master_key, _never)
+        async with _host(environment, clock, tmp_path) as (host, losing):
+            local = demo.Local(console, facts["url"], facts["ca_file"], facts["people"][0], lambda: host.master_key, never)
             due = (await containers.current()).storage.due
             sweeping = asyncio.create_task(_sweep_on(host, due, (clock, simulation.clock), console))
             receipt = await demo.run(local, demo.Plan(patience=30), quietly)
@@ -70,9 +67,7 @@ async def test_the_sweep_alone_finishes_a_grant(storage_connection: str, tmp_pat
 
 
 @asynccontextmanager
-async def _host(
-    environment: dict[str, str], clock: TestClock, console: str, data: Path
-) -> AsyncIterator[tuple[Host, LosingNudges]]:
+async def _host(environment: dict[str, str], clock: TestClock, data: Path) -> AsyncIterator[tuple[Host, LosingNudges]]:
     """Run the embedded host in this process on a container whose nudges are lost."""
     made: list[LosingNudges] = []
 
@@ -81,28 +76,11 @@ async def _host(
         return made[0]
 
     container = await containers.build(app_settings.load(environment), containers.Overrides(clock, losing))
-    containers.install(container)
-    options = HostOptions(
-        data=data,
-        host_json=json.loads((PROJECT / "host.json").read_text()),
-        environment=environment,
-        directory=PROJECT,
-        port=int(console.rpartition(":")[2]),
-    )
     try:
-        async with Host(_fresh_app(), options) as host:
+        async with hosted(container, environment, data) as host:
             yield host, made[0]
     finally:
         await container.close()
-
-
-def _fresh_app() -> FunctionApp:
-    """Import the function app anew: an app can be indexed once only."""
-    for name in [name for name in sys.modules if name == "function_app" or name.split(".")[0] == "functions"]:
-        del sys.modules[name]
-    app = importlib.import_module("function_app").app
-    assert isinstance(app, FunctionApp)
-    return app
 
 
 async def _sweep_on(host: Host, due: DueIndex, clocks: tuple[TestClock, Clock], console: str) -> None:
@@ -110,20 +88,18 @@ async def _sweep_on(host: Host, due: DueIndex, clocks: tuple[TestClock, Clock], 
 
     Microsoft's time is moved with ours: a sign-in that is minutes older than what it was begun with would not be a new one.
 
-    A wait for a person is due in days: the time stands still while nothing but a person could move the grant.
+    The time stands still while a function runs, and while nothing but a person could move the grant: that wait is due in days.
     """
     clock, microsofts = clocks
     headers = {"x-functions-key": host.master_key}
     async with httpx.AsyncClient(base_url=console, headers=headers, trust_env=False) as client:
         while True:
+            await asyncio.sleep(SWEEP_PAUSE)
+            if host.drain_status()["outstandingInvocations"]:
+                continue
             rows = await due.until(clock() + NEAR)
             if rows:
                 clock.advance_to(rows[0].at)
                 microsofts.offset = clock.offset
             answer = await client.post("/admin/functions/sweep", json={"input": ""})
             assert answer.status_code == 202
-            await asyncio.sleep(SWEEP_PAUSE)
-
-
-async def _never() -> None:
-    raise AssertionError("nobody kills the host here")

@@ -1,10 +1,8 @@
 """The local stack for tests: every part as a process of its own, as `make run` and `make demo` start them."""
 
-import shutil
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -48,12 +46,3 @@ async def control(stack: Stack, path: str, body: Mapping[str, Any] | None = None
 
 def quietly(_: object) -> None:
     """Show nothing."""
-
-
-def app_copy(source: Path, target: Path) -> Path:
-    """Copy what a deployment holds, so that a test may change it."""
-    for name in ("functions", "shared", "console"):
-        shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("function_app.py", "host.json"):
-        shutil.copy(source / name, target / name)
-    return target
