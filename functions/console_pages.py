@@ -50,6 +50,18 @@ async def console_history(req: func.HttpRequest) -> func.HttpResponse:
     return await reply("console_history", req, pages.history)
 
 
+@blueprint.route(route="grants/{grant_id}/plan", methods=["GET"])
+async def console_plan(req: func.HttpRequest) -> func.HttpResponse:
+    """Show the plan of one grant's mail flow."""
+    return await reply("console_plan", req, pages.plan)
+
+
+@blueprint.route(route="grants/{grant_id}/remove", methods=["GET"])
+async def console_remove(req: func.HttpRequest) -> func.HttpResponse:
+    """Show what it means to take everything back from a tenant."""
+    return await reply("console_remove", req, pages.remove)
+
+
 @blueprint.route(route="grants/{grant_id}/commands", methods=["POST"])
 async def console_grant_command(req: func.HttpRequest) -> func.HttpResponse:
     """Carry out the command in a form of a grant's page."""

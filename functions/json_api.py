@@ -50,6 +50,24 @@ async def api_events(req: func.HttpRequest) -> func.HttpResponse:
     return await reply("api_events", req, api.events)
 
 
+@blueprint.route(route="api/v1/grants/{grant_id}/findings", methods=["GET"])
+async def api_findings(req: func.HttpRequest) -> func.HttpResponse:
+    """Show what was found before a grant's mail flow is changed."""
+    return await reply("api_findings", req, api.findings)
+
+
+@blueprint.route(route="api/v1/grants/{grant_id}/plan", methods=["GET"])
+async def api_plan(req: func.HttpRequest) -> func.HttpResponse:
+    """Show the newest plan of a grant's mail flow."""
+    return await reply("api_plan", req, api.plan)
+
+
+@blueprint.route(route="api/v1/grants/{grant_id}/removal", methods=["GET"])
+async def api_removal(req: func.HttpRequest) -> func.HttpResponse:
+    """Show how the removal of a grant stands."""
+    return await reply("api_removal", req, api.removal)
+
+
 @blueprint.route(route="api/v1/grants/{grant_id}/commands", methods=["POST"])
 async def api_grant_command(req: func.HttpRequest) -> func.HttpResponse:
     """Do something with a grant."""

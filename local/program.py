@@ -62,10 +62,15 @@ async def _operations(client: httpx.AsyncClient) -> dict[str, tuple[str, str]]:
 
 
 async def _look(program: Program, grant_id: str, receipt: Mapping[str, Any]) -> None:
-    """Read the live state, the receipt and every event."""
+    """Read the live state, the findings, the plan, the receipt and every event."""
     grant = await program.ask("api_grant", grant_id)
     again = await program.ask("api_receipt", grant_id)
     _must(again["objects"] == receipt["objects"] and grant["message"] == receipt["message"], "the receipt is another one", again)
+    plan, findings = await program.ask("api_plan", grant_id), await program.ask("api_findings", grant_id)
+    _must(plan["number"] and plan["is_safe"], "the plan is not the one that was carried out", plan)
+    _must(findings["passed"], "nothing was checked", findings)
+    removal = await program.ask("api_removal", grant_id)
+    _must(not removal["is_asked"], "nobody has asked for a removal", removal)
     events, after = list[str](), "0"
     while after:
         page = await program.ask("api_events", grant_id, after=after, count="10")

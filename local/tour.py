@@ -23,6 +23,8 @@ async def tour(browser: Browser, console: str, grant_url: str, account: Mapping[
     """Look at everything that a completed grant leaves. Raises BrowserError for a page that does not show it."""
     await _at(browser, f"{console}{grant_url}/live", account["message"])
     await _at(browser, f"{console}{grant_url}/history", "Access granted")
+    await _at(browser, f"{console}{grant_url}/plan", "What is changed")
+    await _at(browser, f"{console}{grant_url}/remove", "It can't be called off")
     await _at(browser, f"{console}/service-accounts", account["tenant_name"])
     await _at(browser, f"{console}/permissions", "Exchange.ManageAsApp")
     details = await _at(browser, f"{console}{grant_url.replace('/grants', '/service-accounts')}", "Last check")

@@ -64,6 +64,8 @@ AUDIENCES: Mapping[str, Audience] = {
     "console_grant_command": DOERS,
     "console_role_script": WATCHERS,
     "console_release": DOERS,
+    "console_plan": WATCHERS,
+    "console_remove": OPERATORS,
     "console_static": ANYONE,
     "console_onboarding_link": OPERATORS,
     "onboarding_open": ANYONE,
@@ -80,12 +82,32 @@ AUDIENCES: Mapping[str, Audience] = {
     "api_grant": WATCHERS,
     "api_receipt": WATCHERS,
     "api_events": WATCHERS,
+    "api_plan": WATCHERS,
+    "api_findings": WATCHERS,
+    "api_removal": WATCHERS,
     "api_grant_command": DOERS,
     "api_openapi": ANYONE,
     "api_onboarding_link": OPERATORS,
     "healthz": ANYONE,
 }
 """The audience of every HTTP function, by its name."""
+
+COMMANDS: Mapping[str, Audience] = {
+    "grant.start": OPERATORS,
+    "step.retry": DOERS,
+    "role_mode.choose": DOERS,
+    "plan.approve": OPERATORS,
+    "finding.acknowledge": OPERATORS,
+    "finding.fix": OPERATORS,
+    "routing.pause": OPERATORS,
+    "routing.resume": OPERATORS,
+    "grant.remove": OPERATORS,
+    "removal.waive": OPERATORS,
+    "scanner.report": OPERATORS,
+    "probe.report": OPERATORS,
+}
+"""The audience of every command, by its type. An onboarding link lets somebody do a person's part; what becomes of the mail is
+the operators' to decide: whoever holds a link has proved nothing yet."""
 
 DEVELOPER = Visitor("developer on this machine", Role.ADMINISTRATOR)
 NOBODY = Visitor()
@@ -136,6 +158,14 @@ def may(route: str, visitor: Visitor, *, is_holder: bool = False) -> bool:
     if audience.role is None or (audience.link_holder and is_holder):
         return True
     return RANKS.get(visitor.role, 0) >= RANKS[audience.role]
+
+
+def may_command(kind: str, visitor: Visitor) -> bool:
+    """Tell whether a visitor whom a grant's commands are open to may give one of this type: as an operator, or by the link."""
+    audience = COMMANDS.get(kind)
+    if audience is None or audience.role is None:
+        return False
+    return audience.link_holder or RANKS.get(visitor.role, 0) >= RANKS[audience.role]
 
 
 def refusal(request: Request, settings: Settings) -> str:

@@ -37,7 +37,7 @@ async def start(site: Site, request: Request) -> Reply:
     reading = Reading(request)
     key = reading.key()
     wanted = reading.body(schemas.GrantRequest)
-    return await _accept(site, StartGrant(command_id=key, requested_by=_actor(request), **wanted.model_dump()))
+    return await _accept(site, request, StartGrant(command_id=key, requested_by=_actor(request), **wanted.model_dump()))
 
 
 async def grant(site: Site, request: Request) -> Reply:
@@ -59,6 +59,21 @@ async def events(site: Site, request: Request) -> Reply:
     return _page(request, [views.event_view(event) for event in shown], shown[-1].seq if len(found) > len(shown) else None)
 
 
+async def findings(site: Site, request: Request) -> Reply:
+    """Show what the checks have found."""
+    return if_changed(as_json(await site.findings_of((await site.load(request)).grant)), request)
+
+
+async def plan(site: Site, request: Request) -> Reply:
+    """Show the newest plan."""
+    return if_changed(as_json(await site.plan_of((await site.load(request)).grant)), request)
+
+
+async def removal(site: Site, request: Request) -> Reply:
+    """Show how a removal stands."""
+    return if_changed(as_json(await site.removal_of((await site.load(request)).grant)), request)
+
+
 async def grant_command(site: Site, request: Request) -> Reply:
     """Do something with a grant."""
     grant_id = (await site.load(request)).grant.grant_id
@@ -66,7 +81,7 @@ async def grant_command(site: Site, request: Request) -> Reply:
     key = reading.key()
     wanted = reading.body(schemas.CommandRequest)
     ours = {"command_id": key, "grant_id": grant_id, "requested_by": _actor(request)}
-    return await _accept(site, read_command({**wanted.model_dump(), **ours}))
+    return await _accept(site, request, read_command({**wanted.model_dump(), **ours}))
 
 
 async def openapi(_site: Site, request: Request) -> Reply:
@@ -87,10 +102,10 @@ def _page(request: Request, items: list[views.View], following: str | int | None
     return if_changed(as_json({"items": items} | ({"next": following} if following else {})), request)
 
 
-async def _accept(site: Site, command: Command) -> Reply:
+async def _accept(site: Site, request: Request, command: Command) -> Reply:
     """Carry out a command and give its grant's live state; what goes on from there, the grant's address tells."""
     try:
-        grant_id = await site.commands.execute(command)
+        grant_id = await site.execute(request, command)
     except AccountHasGrantError as error:
         raise ProblemError(problem=problem("account_has_grant"), more={"grant": f"{GRANTS}/{error.grant_id}"}) from error
     except CommandReusedError as error:

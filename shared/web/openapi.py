@@ -101,6 +101,15 @@ OPERATIONS = (
         query=schemas.EventQuery,
     ),
     Operation(
+        "api_findings",
+        "get",
+        "/grants/{grant_id}/findings",
+        "Show what was found before the mail flow is changed",
+        schemas.FindingsView,
+    ),
+    Operation("api_plan", "get", "/grants/{grant_id}/plan", "Show the newest plan of the mail flow", schemas.PlanView),
+    Operation("api_removal", "get", "/grants/{grant_id}/removal", "Show how a removal stands", schemas.RemovalView),
+    Operation(
         "api_grant_command",
         "post",
         "/grants/{grant_id}/commands",
@@ -108,6 +117,7 @@ OPERATIONS = (
         schemas.GrantView,
         202,
         body=schemas.CommandRequest,
+        problems=("tenant_released", "grant_removed", "command_untimely"),
     ),
     Operation(
         "api_onboarding_link",

@@ -11,11 +11,11 @@ from shared.commands import AccountHasGrantError, CommandReusedError
 from shared.consent.state import new_secret
 from shared.domain.grant import BY_HAND_BECAUSE, Grant, RoleMode
 from shared.domain.problems import ProblemError, problem
-from shared.domain.steps import StepName, StepState
+from shared.domain.steps import STEPS, StepName, StepState
 from shared.mailflow.desired import planned_objects
 from shared.mailflow.role_script import role_group_script
 from shared.ports import AccountRow
-from shared.web import access, role, views
+from shared.web import access, mailflow, role, views
 from shared.web.http import Reply, Request, if_changed, see_other
 from shared.web.redirects import grant_page
 from shared.web.site import Site, page
@@ -42,11 +42,23 @@ APPLICATIONS = ("mail_flow", "role_helper", "role_assigner", "directory", "activ
 """Every application that an administrator may be asked for, in the order in which people read them."""
 SERVICE_ACCOUNTS = "service-accounts"
 """Where a form of a service account's page leads back to."""
-STATES = ("needs_attention", "waiting_for_person", "in_progress", "completed", "released", "not_granted")
+STATES = (
+    "needs_attention",
+    "waiting_for_person",
+    "in_progress",
+    "completed",
+    "protecting",
+    "paused",
+    "removing",
+    "removed",
+    "released",
+    "not_granted",
+)
 """The states of accounts, in the order in which they want to be looked at."""
 ACTIONS = {"needs_attention": "Fix", "waiting_for_person": "Continue", "in_progress": "Continue"}
 """What an operator does about a grant, by its state; View is for all others."""
 MOVING = frozenset({StepState.QUEUED, StepState.RUNNING, StepState.WAITING})
+REMOVAL_STEPS = frozenset(name for name, each in STEPS.items() if each.is_removal)
 LONGEST_SEARCH = 2000
 """How long a search or a page's token may be, in characters."""
 EVENTS = 100
@@ -138,6 +150,10 @@ async def _shown(site: Site, request: Request) -> dict[str, Any]:
         "is_live": not is_at_rest or any(step.state in MOVING for step in stored.steps.values()),
         "offers_activity": site.settings.offers_activity,
         "receipt": await site.receipt_of(stored) if views.is_granted(stored) else None,
+        "checked": await site.findings_of(stored),
+        "awaits_approval": mailflow.awaits_approval(stored),
+        "removal_steps": REMOVAL_STEPS,
+        "removal": await site.removal_of(stored) if stored.intent.is_removed else None,
         **_role_shown(site, stored),
     }
 
@@ -189,6 +205,21 @@ async def role_script(site: Site, request: Request) -> Reply:
     return Reply(200, script, "text/plain; charset=utf-8", headers)
 
 
+async def plan(site: Site, request: Request) -> Reply:
+    """Show the newest plan of a grant: what it changes, and what becomes of messages then."""
+    stored = (await site.load(request)).grant
+    shown = await shown_grant(site, request, stored)
+    return page(site, request, "plan.html", **shown, plan=await site.plan_of(stored))
+
+
+async def remove(site: Site, request: Request) -> Reply:
+    """Show what it means to take everything back, before anybody asks; where there is nothing to take, the grant's page."""
+    stored = (await site.load(request)).grant
+    if stored.is_ending or not stored.tenant_id:
+        return see_other(grant_page(stored.grant_id))
+    return page(site, request, "remove.html", **await shown_grant(site, request, stored))
+
+
 async def history(site: Site, request: Request) -> Reply:
     """Show the audit events of a grant, oldest first."""
     stored = (await site.load(request)).grant
@@ -232,7 +263,7 @@ async def _execute(site: Site, request: Request, content: dict[str, Any]) -> Rep
     """Carry out a command and show its grant."""
     try:
         command = messages.read_command({**content, "requested_by": request.visitor.name or "the tenant's administrator"})
-        return see_other(grant_page(await site.commands.execute(command)))
+        return see_other(grant_page(await site.execute(request, command)))
     except CommandReusedError as error:
         raise ProblemError(problem=problem("command_reused")) from error
     except messages.MessageError as error:

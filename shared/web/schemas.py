@@ -4,14 +4,16 @@
 ignore those that they do not know.
 """
 
-from typing import Annotated, Any, Literal
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, create_model
 
-from shared.domain.grant import Direction, GrantState, RoleMode, ScopeKind
+from shared.domain.grant import Direction, GrantState, RoleMode, ScopeKind, Waiver
 from shared.domain.problems import Actor
 from shared.domain.steps import StepName, StepState
-from shared.messages import StartGrant
+from shared.messages import Command, StartGrant
 
 MAXIMUM_COUNT = 100
 """How many items one page holds at the most."""
@@ -88,26 +90,20 @@ GrantRequest = create_model(
 )
 
 
-class RetryStepRequest(_Sent):
-    """Begin a step again that needs attention, or for which a person has put something right; nothing when it needs neither.
-
-    `access_watch`, which looks daily at consents and role, looks at once, with new tokens.
-    """
-
-    type: Literal["step.retry"]
-    step: StepName
-
-
-class ChooseRoleModeRequest(_Sent):
-    """Have the application get its role in another way, or with a ticket; nothing when it has got it already."""
-
-    type: Literal["role_mode.choose"]
-    role_mode: RoleMode
-    ticket_number: str = Field("", max_length=64, description="The ticket that the tenant's policy wants; empty: as it was.")
-    ticket_system: str = Field("", max_length=64, description="The system that the ticket is in; empty: as it was.")
+def _wish(command: type[BaseModel]) -> Any:
+    """Return the shape of a command as a program sends it; the grant is named by the address."""
+    own = {
+        name: (field.annotation, field) for name, field in command.model_fields.items() if name not in {*SET_BY_US, "grant_id"}
+    }
+    kind = (command.model_fields["type"].annotation, ...)
+    doc = (command.__doc__ or "").removeprefix("Command: ").removeprefix("Command of the product: ")
+    return create_model(f"{command.__name__}Request", __base__=_Sent, __doc__=doc[:1].upper() + doc[1:], type=kind, **own)  # type: ignore[call-overload] # fields that are made from fields
 
 
-class CommandRequest(RootModel[Annotated[RetryStepRequest | ChooseRoleModeRequest, Field(discriminator="type")]]):
+_COMMANDS: Any = reduce(or_, [_wish(command) for command in get_args(Command) if command is not StartGrant])
+
+
+class CommandRequest(RootModel[Annotated[_COMMANDS, Field(discriminator="type")]]):
     """What is to be done with a grant."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -195,6 +191,14 @@ class ConsentView(_Shape):
     credential: CredentialView | None = Field(description="The operator's credential that Microsoft took; null before a check.")
 
 
+class RoutingView(_Shape):
+    """Whether mail is routed to the scanner."""
+
+    is_paused: bool = Field(description="True while an operator wants no mail routed.")
+    state: Literal["on", "off", ""] = Field(description="How the routing rules were read back last; empty: not at all yet.")
+    off_since: Moment | None
+
+
 class GrantView(_Shape):
     """The live state of a grant."""
 
@@ -213,6 +217,8 @@ class GrantView(_Shape):
     policy: str
     role_mode: RoleMode = Field(description="The way to the role that is gone: the chosen one, or by hand where that is closed.")
     role: RoleView
+    routing: RoutingView
+    is_removed: bool = Field(description="True once the removal was asked for: `steps` has its steps, too.")
     consents: list[ConsentView]
     last_check: Moment | None = Field(description="When consents and role were looked at last; null before the first time.")
     released_at: Moment | None = Field(description="When an administrator took the tenant back; null while the grant lives.")
@@ -286,6 +292,153 @@ class Receipt(_Shape):
     delegated_grants: list[DelegatedGrant] = Field(description="What remains in the tenant of the administrator's sign-in.")
     changed_settings: list[FormerSetting]
     policy: str
+
+
+class PlannedChange(_Shape):
+    """One change of the tenant, as Exchange's management cmdlets make it."""
+
+    step: int = Field(description="Its place in the order in which the changes are made.")
+    object: str
+    purpose: str = Field(description="What it is for; empty where the object says it.")
+    cmdlet: str
+    parameters: dict[str, Any]
+    former: dict[str, Any] = Field(description="What the tenant has now, of what is changed.")
+
+
+class RuleEffect(_Shape):
+    """A rule of the tenant's own that would act on some messages more or less often than now."""
+
+    rule: str
+    messages: str
+    what: str
+
+
+class NotScanned(_Shape):
+    """Mail that the scanner will not see, or can't read."""
+
+    what: str
+    why: str
+
+
+class SampleRoute(_Shape):
+    """What becomes of a sample message, now and with the plan carried out, by the model of Exchange Online's routing."""
+
+    name: str
+    description: str
+    before: str
+    after: str
+    problem: str = Field(description="What goes wrong for certain; empty when nothing does.")
+    domains: list[str] = Field(description="The accepted domains for which it goes this way.")
+    more_domains: int = Field(description="How many more domains there are than are named.")
+
+
+class RouteHarm(_Shape):
+    """Something that would go wrong with a sample message."""
+
+    harm: str
+    sample: str
+    domain: str
+    what: str
+
+
+class OpenQuestion(_Shape):
+    """What only real mail can answer, and what would follow."""
+
+    condition: str
+    harm: str
+    samples: list[str]
+
+
+class BaselineView(_Shape):
+    """A check of a public security baseline that the plan turns red."""
+
+    baseline: str
+    check: str
+    title: str
+    objects: list[str]
+    gentler: str = Field(description="What would turn it green again, or why nothing does.")
+    source: str
+
+
+class PlanView(_Shape):
+    """What would be changed in the tenant, and what that does to messages. All lists are empty before there is a plan."""
+
+    number: int | None = Field(description="Plans are counted within a grant; null before the first.")
+    digest: str = Field(description="What `plan.approve` names it by.")
+    made_at: Moment | None
+    applied_at: Moment | None = Field(description="When it was seen to be carried out; null before.")
+    is_safe: bool = Field(description="False when a message would be lost, go in circles, or pass the scanner by.")
+    is_approved: bool
+    accepts_irreversible: bool = Field(description="True when the approval counts for what can't be undone, too.")
+    awaits_approval: bool = Field(description="True while the grant waits for an operator to approve it.")
+    creates: list[PlannedChange]
+    updates: list[PlannedChange]
+    deletes: list[PlannedChange]
+    settings: list[PlannedChange] = Field(description="Settings of others that are touched.")
+    rules_run_twice: list[RuleEffect]
+    rules_never_run: list[RuleEffect]
+    not_scanned: list[NotScanned]
+    irreversible: list[str] = Field(description="Changes that nobody can take back; they need a yes of their own.")
+    routes: list[SampleRoute]
+    findings: list[RouteHarm]
+    open_questions: list[OpenQuestion]
+    baselines: list[BaselineView]
+
+
+class SettingFix(_Shape):
+    """A setting that Grantline can put right itself: entries that it adds, or a value that it puts."""
+
+    object: str
+    property: str
+    adds: list[str]
+    value: Any
+
+
+class FindingView(_Shape):
+    """Something that a check has found in the tenant before anything is changed."""
+
+    key: str = Field(description="What `finding.acknowledge` and `finding.fix` name it by.")
+    check: str
+    severity: Literal["blocking", "acknowledge", "notice", "not_checked"]
+    object: str
+    cause: str
+    remedy: str
+    evidence: dict[str, Any]
+    fix: list[SettingFix] = Field(description="What Grantline can put right itself; empty where a person must.")
+    answer: Literal["acknowledged", "fix_asked", ""] = Field(description="What an operator has answered to it.")
+
+
+class FindingsView(_Shape):
+    """What the checks have found, the gravest first; empty before they were made."""
+
+    findings: list[FindingView]
+    passed: list[str] = Field(description="What is true where a check has passed.")
+
+
+class Leftover(_Shape):
+    """Something of ours that is in the tenant, and what removes it."""
+
+    object: str
+    what: str
+    powershell: str
+
+
+class RemovalView(_Shape):
+    """The removal of what a grant added to its tenant, and how the tenant stands against what it was."""
+
+    is_asked: bool
+    is_over: bool
+    waived: list[Waiver] = Field(description="What the removal was told not to wait for.")
+    reported_at: Moment | None = Field(description="When the report was made; null before.")
+    is_clean: bool = Field(description="True when nothing of ours was found in the tenant any more.")
+    is_shut_out: bool = Field(
+        description="True when the tenant lets the application in no more: the report is from our own rows."
+    )
+    left: list[Leftover] = Field(description="What is left, in the order in which it is to be removed.")
+    removed: list[str]
+    restored: list[dict[str, Any]] = Field(description="Settings of others that are as they were.")
+    kept: list[dict[str, Any]] = Field(description="Settings that somebody has changed since: they stay.")
+    irreversible: list[dict[str, Any]] = Field(description="What nobody can take back.")
 
 
 class LinkView(_Shape):

@@ -16,12 +16,15 @@ from shared.consent.proof import PERSONAL_ACCOUNTS_TENANT
 from shared.consent.state import BROWSER_COOKIE, grant_of, new_secret
 from shared.domain.grant import Grant
 from shared.domain.problems import GrantlineError, Problem, ProblemError, problem
+from shared.messages import Command
 from shared.ports import Accounts, GrantStore, Microsoft, Stored
 from shared.settings import GUID, Settings
-from shared.web import access, templates, views
+from shared.web import access, mailflow, templates, views
 from shared.web.http import SECURITY_HEADERS, Reply, Request, as_json
 from shared.web.links import OnboardingLinks
 from shared.web.redirects import ConsentFlow
+from shared.workflows.plans import PLAN_ROWS
+from shared.workflows.preflight import FINDINGS_ROW
 from shared.workflows.run import PROGRESS_ROWS
 
 LOG = logging.getLogger(__name__)
@@ -47,6 +50,8 @@ STATUS = {
 }
 """The HTTP status of a problem's page; of every other one it is 400."""
 HTML = "text/html"
+REMOVAL_ROW = "removal"
+"""The row of a removal's report."""
 SNAPSHOT_ROWS = "snapshot|"
 """How the keys of the rows begin that hold what a tenant was before a change."""
 PROBLEM_JSON = "application/problem+json"
@@ -148,10 +153,28 @@ class Site:
         rows = await self.grants.rows(grant.grant_id, PROGRESS_ROWS)
         return views.grant_view(grant, {row.key.removeprefix(PROGRESS_ROWS): row.value for row in rows})
 
+    async def execute(self, request: Request, command: Command) -> str:
+        """Carry out a command that the visitor may give, and return its grant's id. Raises what ``Commands.execute`` raises."""
+        if not access.may_command(command.type, request.visitor):
+            raise ProblemError(problem=problem("not_allowed"))
+        return await self.commands.execute(command)
+
     async def receipt_of(self, grant: Grant) -> "views.View":
         """Return a grant's receipt, with the former values of what was changed in the tenant."""
         delegated = self.microsoft.identity.asked_permissions("role_helper")
         return views.receipt(grant, await self.grants.rows(grant.grant_id, SNAPSHOT_ROWS), delegated)
+
+    async def plan_of(self, grant: Grant) -> "views.View":
+        """Return the newest plan of a grant's mail flow."""
+        return mailflow.plan_view(grant, await self.grants.rows(grant.grant_id, PLAN_ROWS))
+
+    async def findings_of(self, grant: Grant) -> "views.View":
+        """Return what the checks have found before the mail flow's changes."""
+        return mailflow.findings_view(grant, await self.grants.row(grant.grant_id, FINDINGS_ROW) or {})
+
+    async def removal_of(self, grant: Grant) -> "views.View":
+        """Return how the tenant of a grant that is removed stands against what it was."""
+        return mailflow.removal_view(grant, await self.grants.row(grant.grant_id, REMOVAL_ROW) or {})
 
     async def tenant_of(self, text: str) -> str:
         """Return the id of the tenant that an operator names by its id or one of its domains, "" for none.

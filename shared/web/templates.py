@@ -15,7 +15,21 @@ WORDS: Mapping[str, str] = {
     "in_progress": "In progress",
     "needs_attention": "Needs attention",
     "completed": "Granted",
+    "protecting": "Protecting",
+    "paused": "Paused",
+    "removing": "Being removed",
+    "removed": "Removed",
     "released": "Released",
+    "awaits_approval": "Waits for an approval",
+    "unsafe": "Not carried out",
+    "blocking": "Stops the grant",
+    "acknowledge": "To be acknowledged",
+    "notice": "To be known",
+    "not_checked": "Not checked",
+    "fix_asked": "An operator has asked for the fix.",
+    "acknowledged": "An operator knows it, and wants to go on.",
+    "scanner_queue": "the scanner's report",
+    "leftovers": "what is left in the tenant",
     "blocked": "Not started",
     "queued": "Queued",
     "running": "Running",
@@ -71,6 +85,22 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{value:g} s"
 
 
+def shown(value: Any) -> str:
+    """Return a value of a setting for people: lists without brackets, what is empty as a dash."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {shown(each)}" for name, each in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value)) or "-"
+    return "-" if value in (None, "") else str(value)
+
+
+def sentence(text: str) -> str:
+    """Return words with a capital letter at their beginning, all others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def plain(name: str) -> str:
     """Return a name for a title or an attribute, where its direction can't be isolated."""
     return name.translate(ONE_LINE)
@@ -84,5 +114,5 @@ def environment() -> Any:
     found = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters |= {"words": words, "moment": moment, "seconds": seconds, "plain": plain}
+    found.filters |= {"words": words, "moment": moment, "seconds": seconds, "plain": plain, "shown": shown, "sentence": sentence}
     return found

@@ -10,6 +10,7 @@ from shared.domain.problems import CATALOGUE, Problem
 from shared.domain.roles import ASSIGNED_AT
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.ports import AccountRow, AskedPermission
+from shared.web.mailflow import routing_view
 from shared.web.role import role_end, role_view
 from shared.web.templates import moment, words
 
@@ -106,6 +107,8 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
         "policy": grant.intent.policy,
         "role_mode": grant.role_mode,
         "role": role_view(grant),
+        "routing": routing_view(grant),
+        "is_removed": grant.intent.is_removed,
         "consents": [consent_view(grant, name) for name in CONSENTS if "permissions" in grant.steps[name].facts],
         "last_check": _last_check(grant),
         "released_at": _moment(grant.released_at),

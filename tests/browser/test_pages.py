@@ -10,7 +10,7 @@ from shared.container import Container
 from shared.domain.problems import CATALOGUE
 from shared.web.templates import words
 from tests.browser.conftest import Visit
-from tests.support import situations
+from tests.support import mail_flow, situations
 from tests.support.accessibility import shortcomings
 from tests.support.chromium import Watch
 from tests.support.situations import CORRELATION, MANY_ROWS, RAW, Situation
@@ -31,6 +31,7 @@ SITUATIONS: dict[str, Callable[[], Situation]] = {
     "tenant taken": situations.tenant_taken,
     "a consent lost": situations.watched,
     "released": situations.released,
+    **mail_flow.SITUATIONS,
 }
 GROUPS = situations.problems()
 
@@ -96,6 +97,27 @@ async def test_the_release_is_confirmed(page: Page, parts: Container) -> None:
     await expect(page.get_by_role("main")).to_contain_text("Mail goes on being routed through the scanner")
 
     assert await shortcomings(page) == []
+
+
+@pytest.mark.parametrize("situation", ["awaits approval", "unsafe", "checked"])
+async def test_a_plan(page: Page, parts: Container, situation: str) -> None:
+    """With everything unfolded: one to approve, one that is not carried out, and none yet."""
+    await page.goto(f"{await situations.put(parts, mail_flow.SITUATIONS[situation]())}/plan")
+    for each in await page.locator("summary").all():
+        await each.click()
+
+    assert await shortcomings(page) == []
+
+
+async def test_the_removal_is_confirmed(page: Page, parts: Container) -> None:
+    """The page between the grant and the removal, and what the grant's page shows once it is begun."""
+    await page.goto(await situations.put(parts, mail_flow.protecting()))
+    await page.get_by_role("link", name="Remove everything from this tenant").click()
+    found = await shortcomings(page)
+    await page.get_by_role("button", name="Remove everything").click()
+    await expect(page.get_by_role("heading", name="Removal", exact=True)).to_be_visible()
+
+    assert found + await shortcomings(page) == []
 
 
 async def test_a_grants_history(page: Page, parts: Container) -> None:

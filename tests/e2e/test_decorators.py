@@ -188,7 +188,7 @@ async def _succeed_in_use(worlds: Worlds, apps: Mapping[Decorator, Path]) -> lis
     return succeeding
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_every_decorator_is_needed(worlds: Worlds, called: set[str], tmp_path: Path) -> None:
     """Without any one of them the demo fails; with all decorators the same demo succeeds."""
     apps = {each: without(each, tmp_path / f"{each.function}-{each.first_line}") for each in decorators()}

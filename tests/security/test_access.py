@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,10 +18,11 @@ from shared import settings as app_settings
 from shared.consent.onboarding import HOLDER_LIFETIME
 from shared.consent.state import new_secret
 from shared.domain.problems import CATALOGUE
+from shared.messages import Command
 from shared.ports import TransientError
 from shared.settings import Settings
 from shared.web import access, pages
-from shared.web.access import AUDIENCES, Role
+from shared.web.access import AUDIENCES, COMMANDS, Role
 from shared.web.http import SECURITY_HEADERS, Reply, Request, Visitor
 from shared.web.site import Site
 from tests.security.bare import ON_THIS_MACHINE, WITH_SIGN_IN, WITHOUT_SIGN_IN, Rows, bare_site
@@ -97,12 +99,33 @@ ADMITTED: Mapping[str, frozenset[str]] = {
     "api_grant": WATCHERS,
     "api_receipt": WATCHERS,
     "api_events": WATCHERS,
+    "console_plan": WATCHERS,
+    "console_remove": OPERATORS,
+    "api_plan": WATCHERS,
+    "api_findings": WATCHERS,
+    "api_removal": WATCHERS,
     "api_grant_command": DOERS,
     "api_onboarding_link": OPERATORS,
     "api_openapi": EVERYBODY,
     "healthz": EVERYBODY,
 }
 """Who gets to which route, written a second time by hand on purpose: opening a route takes two changes."""
+
+COMMANDED: Mapping[str, bool] = {
+    "grant.start": False,
+    "step.retry": True,
+    "role_mode.choose": True,
+    "plan.approve": False,
+    "finding.acknowledge": False,
+    "finding.fix": False,
+    "routing.pause": False,
+    "routing.resume": False,
+    "grant.remove": False,
+    "removal.waive": False,
+    "scanner.report": False,
+    "probe.report": False,
+}
+"""Every command, and whether an onboarding link lets its holder give it: written a second time by hand, as above."""
 
 
 def principal(content: object) -> str:
@@ -128,6 +151,23 @@ def test_every_http_function_has_its_audience() -> None:
     assert sorted(names) == sorted(AUDIENCES)
     assert set(names) == set(ROUTES)
     assert set(names) == set(ADMITTED)
+
+
+def test_every_command_has_its_audience() -> None:
+    """Those that messages and forms know are those of the table: no more, no fewer."""
+    kinds = {get_args(command.model_fields["type"].annotation)[0] for command in get_args(Command)}
+
+    assert kinds == set(COMMANDS)
+    assert kinds == set(COMMANDED)
+
+
+@pytest.mark.parametrize("kind", [*COMMANDED, "a.new.command"])
+def test_a_links_holder_gives_the_commands_of_a_persons_part_alone(kind: str) -> None:
+    """What becomes of the mail is an operator's to decide; a command without a line is nobody's."""
+    may = [access.may_command(kind, Visitor("somebody", role)) for role in ("", *Role)]
+
+    by_link, by_role = COMMANDED.get(kind, False), kind in COMMANDED
+    assert may == [by_link, by_link, by_role, by_role]
 
 
 @pytest.mark.parametrize("role", ["", *Role])

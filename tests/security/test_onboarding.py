@@ -123,7 +123,8 @@ async def test_a_holder_may_do_a_persons_part_of_this_grant_alone(parts: Grantli
     browser = await accepted(parts, await token_for(parts, grant_id))
     await token_for(parts, other)
 
-    for route in ("console_grant", "console_live", "console_history", "api_grant", "api_receipt", "api_events"):
+    pages = ("console_grant", "console_live", "console_history", "console_plan")
+    for route in (*pages, "api_grant", "api_receipt", "api_events", "api_plan", "api_findings", "api_removal"):
         assert await status(parts, route, browser, grant_id=grant_id) == 200
         assert await status(parts, route, browser, grant_id=other) in (401, 403)
     assert await status(parts, "consent_begin", browser, grant_id=grant_id, step=MAIL_FLOW) == 303
@@ -133,7 +134,27 @@ async def test_a_holder_may_do_a_persons_part_of_this_grant_alone(parts: Grantli
     assert await status(parts, "console_grant_command", browser, grant_id=other, **command) == 403
     for route in ("console_dashboard", "console_service_accounts", "console_grant_access", "console_start"):
         assert await status(parts, route, browser) == 403
+    assert await status(parts, "console_remove", browser, grant_id=grant_id) == 403
     assert await status(parts, "console_onboarding_link", browser, grant_id=grant_id) == 403
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"type": "grant.remove"}, {"type": "routing.pause"}, {"type": "finding.acknowledge", "finding": "a|b"}],
+    ids=lambda wish: wish["type"],
+)
+@pytest.mark.parametrize("route", ["console_grant_command", "api_grant_command"])
+async def test_a_holder_decides_nothing_about_the_mail(parts: Grantline, route: str, wish: dict[str, str]) -> None:
+    """Removal, pause and the answers to findings are refused to whoever holds a link, and the grant stays as it is."""
+    grant_id = await parts.start(new_account())
+    browser = await accepted(parts, await token_for(parts, grant_id))
+    before = await parts.grant(grant_id), await parts.events(grant_id)
+    fields, headers = ({}, {"idempotency-key": "a-wish"}) if route.startswith("api_") else ({"command_id": "a-wish"}, {})
+
+    reply = await ask(parts.container.site, route, browser, headers, grant_id=grant_id, **wish, **fields)
+
+    assert reply.status == 403
+    assert (await parts.grant(grant_id), await parts.events(grant_id)) == before
 
 
 async def test_a_command_can_not_name_another_grant(parts: Grantline) -> None:
