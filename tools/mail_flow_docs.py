@@ -58,6 +58,7 @@ TITLES = {
     Kind.DISTRIBUTION_GROUP: "Distribution groups: only where the scope is a group",
     Kind.TRANSPORT_RULE: "Transport rules",
 }
+Answers = dict[str, list[dict[str, Any]]]
 SCOPES = (Scope(), Scope(ScopeKind.GROUP, group="chosen-group@contoso.com"))
 EVERY_OPTION = {"allow_entries": "ip,spoof", "arc_sealer": "sealer.scanner.example"}
 HEAD = """# Mail-flow objects
@@ -168,7 +169,7 @@ def _orders() -> Iterator[str]:
     policies = {
         f"Get-{item.noun}": [{"Name": item.identity}] for item in desired_settings(request) if item.noun not in ENTRY_NOUNS
     }
-    there = {**policies, "Get-OrganizationConfig": [customized], "Get-AcceptedDomain": domains}
+    there: Answers = {**policies, "Get-OrganizationConfig": [customized], "Get-AcceptedDomain": domains}
     empty = TenantObjects({**{name: [] for name in READ_CMDLETS}, **there})
     making = changes(desired_objects(request), empty, GRANT_ID, settings=desired_settings(request))
     switching = desired_objects(replace(request, routing=Routing.ON))

@@ -13,6 +13,8 @@ from shared.mailflow.order import wanted_order
 from shared.mailflow.tenant import MEMBERS, Found, TenantObjects, is_owned
 
 EXISTS, OWNER, PRIORITY, STATE = "exists", "owner", "Priority", "State"
+ROUTES = "RouteMessageOutboundConnector"
+"""What a rule of ours that sends messages to the scanner has, and no other."""
 CUSTOMIZATION = ("OrganizationConfig", "IsDehydrated")
 """The object and the property whose change nobody can take back (page of Enable-OrganizationCustomization)."""
 MAXIMUM_SHOWN = 80
@@ -156,7 +158,7 @@ def changes(
     off = [
         Change(item, DISABLE_RULE, {"Identity": item.name, "Confirm": False}, {STATE: found[STATE]})
         for item, found in outdated.items()
-        if found[STATE] == Routing.ON and _must_be_off(desired)
+        if found.get(ROUTES) and found[STATE] == Routing.ON and _must_be_off(desired)
     ]
     made = sorted([*ways, *setting_changes(settings, tenant), *rest], key=lambda change: change.cmdlet != DISABLE_RULE)
     return [*customization(tenant, made), *off, *made, *gone]

@@ -12,14 +12,13 @@ from typing import Any
 
 from shared.mailflow.compare import has_entry, is_same
 from shared.mailflow.desired import Request, Routing, certificate_name, planned_objects
-from shared.mailflow.diff import CUSTOMIZATION, STATE, Change, OwnObject, current_entries, read_of, removal
+from shared.mailflow.diff import CUSTOMIZATION, ROUTES, STATE, Change, OwnObject, current_entries, read_of, removal
 from shared.mailflow.kinds import DISABLE_RULE, ENABLE_CUSTOMIZATION, KINDS, Kind
 from shared.mailflow.lists import quoted, way_of
 from shared.mailflow.rule_properties import RULE_PROPERTIES
 from shared.mailflow.snapshot import Snapshot, Wrote
 from shared.mailflow.tenant import Found, TenantObjects
 
-ROUTES = "RouteMessageOutboundConnector"
 _ORDER = (Kind.TRANSPORT_RULE, Kind.INBOUND_CONNECTOR, None, Kind.DISTRIBUTION_GROUP, Kind.OUTBOUND_CONNECTOR)
 """The order of a removal: rules, the way back, what we changed of others' (None), groups, the way to the scanner."""
 

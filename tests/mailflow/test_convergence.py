@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from shared.mailflow.desired import Routing
-from tests.mailflow.tenants import FOREIGN_EDITS, OWN_EDITS, CutError, Edit, Grant, foreign_state, grants
+from shared.domain.grant import Intent
+from shared.mailflow.desired import Routing, desired_objects, standing
+from shared.mailflow.order import wanted_order
+from tests.mailflow.tenants import FOREIGN_EDITS, INTENTS, OWN_EDITS, CutError, Edit, Grant, foreign_state, grants
 from tests.unit.mailflow.requests import CALM
 
 MANY = settings(CALM, max_examples=25, phases=(Phase.explicit, Phase.generate))
@@ -27,7 +30,7 @@ def _until_cut(work: Callable[[], None]) -> None:
 
 def _apart_from_fixes(grant: Grant, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out the lists that the grant is asked to put right, and what the server tells of them once more."""
-    fixed = {(item.identity, name) for item in grant.fixed for name in (item.property, "Exceptions")}
+    fixed = {(item.identity, name) for item in grant.fixed for name in (item.property, "Exceptions", "Size")}
     return [{name: value for name, value in item.items() if (item["Name"], name) not in fixed} for item in items]
 
 
@@ -35,7 +38,10 @@ def _apart_from_fixes(grant: Grant, items: list[dict[str, Any]]) -> list[dict[st
 @given(grants())
 def test_one_application_is_enough(grant: Grant) -> None:
     """After one application nothing differs and nothing is left to do, with routing off and on; no call is made twice."""
+    foreign = grant.tenant.exchange("Get-TransportRule")
     grant.apply()
+    rules = [rule["Name"] for rule in grant.tenant.exchange("Get-TransportRule")]
+    assert rules == wanted_order(desired_objects(grant.view(Routing.OFF)[0]), foreign)
     assert grant.differences() == []
     assert grant.pending() == []
     grant.apply(Routing.ON)
@@ -76,3 +82,24 @@ def test_edits_of_others_in_between_survive(grant: Grant, data: st.DataObject, t
     now = foreign_state(grant.tenant.state())
     for noun in ("TransportRule", "InboundConnector", "OutboundConnector", "DistributionGroup"):
         assert _apart_from_fixes(grant, now[noun]) == _apart_from_fixes(grant, left[noun])
+
+
+@MANY
+@given(grants(), INTENTS, st.sampled_from([Routing.OFF, Routing.KEPT]))
+def test_a_changed_intent_leaves_no_rule_behind(grant: Grant, wish: Intent, routing: Routing) -> None:
+    """Rules of another scope or direction go, and go off first where nothing may be routed; the next look finds nothing to do."""
+    grant.apply()
+    grant.apply(Routing.ON)
+    was_routing = {item.name for item in desired_objects(grant.view(Routing.ON)[0]) if item.routes}
+    changed = replace(grant, request=replace(grant.request, intent=wish))
+    pending = changed.pending(routing)
+    changed.apply(routing)
+    rules = [rule["Name"] for rule in grant.tenant.exchange("Get-TransportRule") if "Grantline" in rule["Name"]]
+    off = [change.object.name for change in pending if change.cmdlet == "Disable-TransportRule"]
+
+    assert set(rules) == set(standing(desired_objects(changed.view(routing)[0])))
+    assert changed.differences(routing) == []
+    assert changed.pending(routing) == []
+    assert set(off) == (was_routing if routing is Routing.OFF else set())
+    first = [change.cmdlet for change in pending if change.cmdlet != "Enable-OrganizationCustomization"][: len(off)]
+    assert set(first) <= {"Disable-TransportRule"}

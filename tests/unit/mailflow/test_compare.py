@@ -106,5 +106,6 @@ def test_order_case_blanks_and_emptiness_never_count(values: list[str], random: 
 
     assert is_same("SentTo", values, returned)
     if not any(values):
-        assert all(is_same("SentTo", values, empty) for empty in (None, "", [], False))
+        nothing: tuple[Any, ...] = (None, "", [], False)
+        assert all(is_same("SentTo", values, empty) for empty in nothing)
     assert not is_same("SentTo", values, [*values, "more"])
