@@ -232,7 +232,7 @@ class Journey:
         self.submit(tenant, forwarded)
 
     def _reply(self, tenant: TenantMail, copy: Copy, to: Addressee) -> None:
-        """A mailbox answers by itself, with the null sender (RFC 3834)."""
+        """A mailbox answers by itself, with the null sender (RFC 3834); what one message sets off is counted as one way."""
         reply = Copy(
             mail_from="",
             header_from=to.address,
@@ -249,6 +249,7 @@ class Journey:
             verdict="none",
             own_spf="pass",
             own_dkim="pass",
+            passes=copy.passes,
         )
         self.submit(tenant, reply)
 
