@@ -267,6 +267,36 @@ def test_an_inbound_host_relays_for_nobody() -> None:
     assert (end(outbound(), here), scans(outbound(), here)) == ("rejected 5.7.64", 1)
 
 
+def test_what_the_scanner_releases_late_needs_the_way_back() -> None:
+    """real-tenants.md 11: a release days later comes from the scanner's address; outbound it relays by the connector alone."""
+    released = inbound(source_ip="192.0.2.1", certificate="inbound.scanner.example", spf="fail")
+    outgoing = inbound(
+        mail_from="ada@contoso.com",
+        header_from="ada@contoso.com",
+        recipients=["eve@example.org"],
+        source_ip="192.0.2.129",
+        certificate="contoso.relay.scanner.example",
+    )
+    bare = tenant()
+
+    assert (end(released, protected()), scans(released, protected())) == ("delivered", 0)
+    assert end(outgoing, protected()) == "relayed"
+    assert (end(released, bare), end(outgoing, bare)) == ("delivered", "rejected 5.7.64")
+    assert end({**released, "dkim": "fail", "dmarc_policy": "reject"}, bare) == "rejected 5.7.509"
+
+
+@pytest.mark.parametrize("address", ["ada@contoso.onmicrosoft.com", "ada@eu.contoso.com"])
+def test_every_accepted_domain_of_the_rule_is_scanned(address: str) -> None:
+    """real-tenants.md 6: the initial domain and subdomains; what the rule does not name goes past the scanner."""
+    names = ["contoso.com", "contoso.onmicrosoft.com", "eu.contoso.com"]
+    here = protected(recipients=[mailbox(address)], accepted_domains=[{"DomainName": name} for name in names])
+    named = {**here["transport_rules"][0], "RecipientDomainIs": names}
+    whole = {**here, "transport_rules": [named, *here["transport_rules"][1:]]}
+
+    assert scans(inbound(recipients=[address]), whole) == 1
+    assert scans(inbound(recipients=[address]), here, recipient_domain_includes_subdomains=False) == 0
+
+
 def test_another_vendors_host_keeps_what_it_gets() -> None:
     """A smart host that is no scanner of ours: beyond what a trace knows."""
     other = {"Name": "Vendor", "ConnectorType": "Partner", "SmartHosts": ["mx.vendor.example"], "IsTransportRuleScoped": True}
