@@ -19,6 +19,7 @@ var queueNames = [
   'directory-syncs'
   'verifications'
   'grant-events'
+  'mail-probes'
 ]
 var tableNames = [
   'grants'

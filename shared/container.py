@@ -136,6 +136,7 @@ async def build(settings: Settings, overrides: Overrides | None = None) -> Conta
             rows=PartitionRows(storage.grants, grant.grant_id),
             directory=storage.directory,
             bindings=storage.bindings,
+            probes=storage.probes,
             resolver=DnsResolver(*settings.dns_server) if settings.dns_server else None,
         )
         try:

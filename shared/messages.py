@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from shared.domain import schedule
 from shared.domain.grant import Direction, Event, Grant, Intent, Nudge, RoleMode, Scope, ScopeKind, Waiver
+from shared.domain.probes import Probe, ProbeKind
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName
 
@@ -267,6 +268,34 @@ class CloudEvent(BaseModel):
     data: dict[str, Any]
 
 
+class MailProbe(_Message):
+    """The shape of a message on ``mail-probes``: a test message that the product is to send, once, whatever comes of it.
+
+    Inbound it comes from the product's address and arrives at the tenant's MX; outbound it is sent by the tenant's mailbox. A
+    ``forged_header`` one carries the header of the scanner's verdict without the secret, a ``looped`` one as many hops as a message
+    may have. What the scanner saw is told by ``probe.report``, with the same ``probe_id``.
+    """
+
+    type: Literal["mail.probe"] = "mail.probe"
+    probe_id: Identifier
+    grant_id: GuidText
+    tenant_id: GuidText
+    region: str = Field("", description="The region of the grant's scanner; empty: the one without a name.")
+    direction: Direction
+    kind: ProbeKind
+    mail_from: str
+    recipient: str
+    message_id: str = Field(description="The Message-ID that the message must bear, in angle brackets.")
+
+
+def encode_probe(grant: Grant, probe: Probe) -> str:
+    """Write an order of a test message as the JSON body of a queue message."""
+    own = {"grant_id": grant.grant_id, "tenant_id": grant.tenant_id, "region": grant.intent.region}
+    sent = {"mail_from": probe.mail_from, "recipient": probe.recipient, "message_id": probe.message_id}
+    order = {"probe_id": probe.probe_id, **own, "direction": probe.direction, "kind": probe.kind, **sent}
+    return MailProbe.model_validate(order).model_dump_json()
+
+
 MODELS: dict[str, type[BaseModel]] = {
     "step.nudge": NudgeMessage,
     "grant.start": StartGrant,
@@ -282,5 +311,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "scanner.report": ReportScanner,
     "probe.report": ReportProbe,
     "grant-events": CloudEvent,
+    "mail-probes": MailProbe,
 }
 """Every documented message, by its type or queue; ``docs/messages.md`` is generated from it."""

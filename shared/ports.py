@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from shared.domain.grant import Event, Facts, Grant, GrantState, Nudge, Row
+from shared.domain.probes import Probe
 from shared.domain.problems import GrantlineError, Problem, ProblemError
 
 Clock = Callable[[], datetime]
@@ -137,6 +138,13 @@ class EventQueue(Protocol):
 
     async def publish(self, grant: Grant, event: Event) -> None:
         """Put the event on the queue as a CloudEvents 1.0 JSON message with id ``grant id/seq``."""
+
+
+class ProbeQueue(Protocol):
+    """The ``mail-probes`` queue: test messages that the product is to send and to receive."""
+
+    async def order(self, grant: Grant, probe: Probe) -> None:
+        """Put the order on the queue as JSON; its id tells a repetition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,11 @@ class Settings(BaseModel):
     scanner_certificate_zone: Host = Field(
         description="Zone of the scanner's certificates: outbound mail of a grant returns with <grant>.<zone>."
     )
+    mail_proof: str = Field(
+        "on",
+        pattern="^(on|off)$",
+        description="`off`: no test messages are sent, and a grant stays completed, without being called protecting.",
+    )
     plan_approval: str = Field(
         "auto",
         pattern="^(auto|operator)$",

@@ -27,8 +27,9 @@ in the `deadletters` table with its reason; where it names a grant, it becomes t
 
 | queue | messages |
 |---|---|
-| `console-commands` | `grant.start`, `step.retry`, `role_mode.choose`, and `step.nudge` of the consents |
+| `console-commands` | the commands of the console and of the product, and `step.nudge` of the consents |
 | `role-assignments`, `mail-flow-changes`, `directory-syncs`, `verifications` | `step.nudge` |
+| `mail-probes` (out) | orders of test messages, for the product's prober; what its scanner saw comes back as `probe.report` |
 | `grant-events` (out) | CloudEvents 1.0, one for each audit event, in order within a grant; an id that was seen before is a repetition |
 """
 

@@ -462,6 +462,17 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Look at the routes on the plan's page: change the rules or connectors that they name, then retry the step.",
         Actor.OPERATOR,
     ),
+    "mail_not_proved": ProblemKind(
+        "Test messages did not show that mail is scanned as it must be. Mail is routed all the same.",
+        "Read what each test message came to on the grant's page: whether the product's prober sends and reports, what message "
+        "trace shows for its Message-ID, and whether other rules or connectors take the message first. Then prove again.",
+        Actor.OPERATOR,
+    ),
+    "no_test_mailbox": ProblemKind(
+        "No mailbox is known in the domains whose mail is scanned, so that no test message can be sent.",
+        "Check that a user of these domains has a mailbox, then prove again.",
+        Actor.OPERATOR,
+    ),
     "removal_leaves": ProblemKind(
         "Something of ours could not be taken back, because something of the tenant's own needs it:",
         "Change what needs it, or agree with the tenant's administrator to do so; then retry the step, or waive what is left.",

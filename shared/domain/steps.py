@@ -17,10 +17,11 @@ class Queue(StrEnum):
     DIRECTORY_SYNCS = "directory-syncs"
     VERIFICATIONS = "verifications"
     GRANT_EVENTS = "grant-events"
+    MAIL_PROBES = "mail-probes"
 
 
-WORK_QUEUES = tuple(queue for queue in Queue if queue is not Queue.GRANT_EVENTS)
-"""The queues that Grantline reads; ``grant-events`` is for others to read."""
+WORK_QUEUES = tuple(queue for queue in Queue if queue not in (Queue.GRANT_EVENTS, Queue.MAIL_PROBES))
+"""The queues that Grantline reads; ``grant-events`` and ``mail-probes`` are for others to read."""
 
 
 class StepName(StrEnum):

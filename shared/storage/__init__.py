@@ -30,6 +30,7 @@ class Storage:
     due: DueIndex
     nudges: Nudges
     events: EventQueue
+    probes: ProbeQueue
     dead_letters: DeadLetters
     poison: PoisonQueues
     bindings: Bindings

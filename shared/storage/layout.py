@@ -46,6 +46,7 @@ TABLES = (
             RowLayout("{grant id}", "link_used|{link id}", VALUE, "which browser used the link, hashed; written once"),
             RowLayout("{grant id}", "plan|{number:04}", VALUE, "a plan as it was shown, and when it was carried out"),
             RowLayout("{grant id}", "probe|{probe id}", VALUE, "what the scanner said of a test message"),
+            RowLayout("{grant id}", "proof", VALUE, "the last test messages, with what each has come to"),
             RowLayout("{grant id}", "removal", VALUE, "how the tenant stands against what it was, or what is left in it"),
             RowLayout("{grant id}", "scanner", VALUE, "what the scanner said last of its queue and quarantine"),
             RowLayout("{grant id}", "snapshot|{object}|{property}", VALUE, "a former value in the tenant; insert-only"),

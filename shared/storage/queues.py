@@ -10,8 +10,9 @@ from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
 from shared.domain.grant import Event, Grant, Nudge
+from shared.domain.probes import Probe
 from shared.domain.steps import STEPS, Queue
-from shared.messages import cloud_event, encode_nudge
+from shared.messages import cloud_event, encode_nudge, encode_probe
 from shared.ports import ConflictError
 from shared.storage.errors import translated
 from shared.storage.limits import MissingError
@@ -22,6 +23,8 @@ LONGEST_DELAY = timedelta(days=7)
 """How long Queue storage keeps a message invisible (learn.microsoft.com/rest/api/storageservices/put-message)."""
 NUDGE_LIFE = timedelta(days=7)
 """How long a nudge lives once it is visible: by then the sweep has sent others."""
+PROBE_LIFE = timedelta(hours=1)
+"""How long an order of a test message lives: by then the proof has ended without it."""
 FOREVER = -1
 """The life of an event: whoever reads it may be away for long."""
 GET = 32
@@ -58,6 +61,18 @@ class StorageEventQueue:
         """Put the event on the queue as a CloudEvents 1.0 JSON message with id ``grant id/seq``; it never expires."""
         with translated():
             await self._queue.send_message(cloud_event(grant, event), time_to_live=FOREVER)
+
+
+class StorageProbeQueue:
+    """Implements ``ports.ProbeQueue``."""
+
+    def __init__(self, queue: QueueClient) -> None:
+        self._queue = queue
+
+    async def order(self, grant: Grant, probe: Probe) -> None:
+        """Put the order on the queue as JSON; it lives no longer than it is of use."""
+        with translated():
+            await self._queue.send_message(encode_probe(grant, probe), time_to_live=int(PROBE_LIFE.total_seconds()))
 
 
 class StoragePoisonQueues:

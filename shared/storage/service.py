@@ -22,7 +22,7 @@ from shared.storage.due import TableDueIndex
 from shared.storage.errors import translated
 from shared.storage.grants import TableGrantStore
 from shared.storage.layout import TABLES
-from shared.storage.queues import StorageEventQueue, StorageNudges, StoragePoisonQueues
+from shared.storage.queues import StorageEventQueue, StorageNudges, StoragePoisonQueues, StorageProbeQueue
 from shared.storage.table import Table, side_by_side
 
 TIMEOUTS = {"connection_timeout": 5, "read_timeout": 15}
@@ -70,6 +70,7 @@ class Service:
             due=TableDueIndex(self.table("due")),
             nudges=StorageNudges({queue: self.queue(queue) for queue in Queue}),
             events=StorageEventQueue(self.queue(Queue.GRANT_EVENTS)),
+            probes=StorageProbeQueue(self.queue(Queue.MAIL_PROBES)),
             dead_letters=TableDeadLetters(self.table("deadletters")),
             poison=StoragePoisonQueues(self.raw_queue),
             bindings=TableBindings(self.table("bindings")),

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from shared.domain.grant import Facts, Grant, Row, Step
 from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
 from shared.domain.steps import StepName
-from shared.ports import Bindings, Clock, DirectoryStore, Microsoft, Resolver
+from shared.ports import Bindings, Clock, DirectoryStore, Microsoft, ProbeQueue, Resolver
 from shared.settings import Settings
 
 PROGRESS_ROWS = "progress|"
@@ -64,6 +64,7 @@ class Clients:
     rows: GrantRows
     directory: DirectoryStore
     bindings: Bindings
+    probes: ProbeQueue
     resolver: Resolver | None = None
 
 

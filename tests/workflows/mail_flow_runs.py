@@ -9,6 +9,7 @@ from typing import Any, cast
 from shared.container import GrantJournal
 from shared.domain.grant import Direction, Facts, Grant, Intent, Row, Scope, ScopeKind, Step
 from shared.domain.outcomes import Outcome, Progress, Wait
+from shared.domain.probes import Probe
 from shared.domain.steps import StepName, StepState
 from shared.ports import Bindings, DirectoryStore, Exchange, GrantStore, Microsoft
 from shared.settings import Settings
@@ -116,6 +117,17 @@ class MemoryRows:
 
 
 @dataclass
+class MemoryProbes:
+    """``ports.ProbeQueue`` in memory."""
+
+    ordered: list[Probe] = field(default_factory=list)
+
+    async def order(self, _grant: Grant, probe: Probe) -> None:
+        """Keep the order."""
+        self.ordered.append(probe)
+
+
+@dataclass
 class FakeMicrosoft:
     """The part of ``ports.Microsoft`` that the mail flow uses."""
 
@@ -140,6 +152,7 @@ class Bench:
     rows: MemoryRows = field(default_factory=MemoryRows)
     steps: dict[StepName, Facts] = field(default_factory=dict)
     """The facts of steps that were done before."""
+    probes: "MemoryProbes" = field(default_factory=lambda: MemoryProbes())
     loses_step_after: int | None = None
     """After how many writes a command takes the step from the run; None for never."""
     settings: Settings = SETTINGS
@@ -162,6 +175,7 @@ class Bench:
             rows=self.rows,
             directory=cast("DirectoryStore", None),
             bindings=cast("Bindings", NobodyBefore()),
+            probes=self.probes,
         )
         grant = Grant(GRANT_ID, "account", "Contoso", self.intent, NOW, "operator", tenant_id="tenant")
         for name, facts in self.steps.items():
