@@ -101,6 +101,10 @@ param scannerOutboundEgress string
 @description('Zone of the scanner\'s certificates.')
 param scannerCertificateZone string
 
+@allowed(['on', 'off'])
+@description('Whether test messages prove that mail is scanned.')
+param mailProof string = 'on'
+
 @allowed(['auto', 'operator'])
 @description('Whether an operator must approve the plan before a tenant\'s mail flow is changed.')
 param planApproval string = 'auto'
@@ -153,6 +157,7 @@ var operatorSettings = {
   GRANTLINE_SCANNER_INBOUND_EGRESS: scannerInboundEgress
   GRANTLINE_SCANNER_OUTBOUND_EGRESS: scannerOutboundEgress
   GRANTLINE_SCANNER_CERTIFICATE_ZONE: scannerCertificateZone
+  GRANTLINE_MAIL_PROOF: mailProof
   GRANTLINE_PLAN_APPROVAL: planApproval
   GRANTLINE_SCANNER_REGIONS: scannerRegions
   GRANTLINE_ALLOW_ENTRIES: allowEntries

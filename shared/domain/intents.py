@@ -104,23 +104,22 @@ def waive(grant: Grant, now: datetime, *, what: Waiver, actor: str) -> Decision 
 
 
 def report_scanner(grant: Grant, now: datetime, *, queued: int, quarantined: int, actor: str) -> Decision | None:
-    """Return the grant with what the scanner says of its queue and quarantine for it, which the drain waits for."""
+    """Return the grant with what the scanner says of its queue and quarantine for it; the drain reads it at its next look."""
     _check_removing(grant)
     drain = grant.steps[StepName.DRAIN]
     if drain.is_done:
         return None
     value: Facts = {"queued": queued, "quarantined": quarantined, "at": schedule.stamp(now)}
-    decision = _with_row(_removal_looks_again(grant, now), Row(SCANNER_ROW, value))
+    decision = Decision(grant, rows=(Row(SCANNER_ROW, value),))
     return with_events(decision, now, ("scanner.reported", StepName.DRAIN, {**value, "actor": actor}))
 
 
 def report_probe(grant: Grant, now: datetime, *, probe_id: str, seen: Facts, actor: str) -> Decision | None:
-    """Return the grant with what the scanner saw of one test message, and the proof that waits for it begun again."""
+    """Return the grant with what the scanner saw of one test message; the proof reads it at its next look."""
     _check_lives(grant)
-    step = grant.steps[StepName.MAIL_PROOF]
-    decision = look_again(grant, step.name, now) if step.state is StepState.WAITING else Decision(grant)
-    decision = _with_row(decision, Row(probe_row(probe_id), {**seen, "at": schedule.stamp(now)}))
-    return with_events(decision, now, ("probe.reported", step.name, {"probe_id": probe_id, **seen, "actor": actor}))
+    decision = Decision(grant, rows=(Row(probe_row(probe_id), {**seen, "at": schedule.stamp(now)}),))
+    data = {"probe_id": probe_id, **seen, "actor": actor}
+    return with_events(decision, now, ("probe.reported", StepName.MAIL_PROOF, data))
 
 
 def probe_row(probe_id: str) -> str:
@@ -181,10 +180,6 @@ def _removal_looks_again(grant: Grant, now: datetime) -> Decision:
     """Begin the removal's step anew that has its turn: one at a time has."""
     turn = [name for name, each in STEPS.items() if each.is_removal and not grant.steps[name].is_done]
     return look_again(grant, turn[0], now) if turn else Decision(grant)
-
-
-def _with_row(decision: Decision, row: Row) -> Decision:
-    return replace(decision, rows=(*decision.rows, row))
 
 
 def _check_lives(grant: Grant) -> None:

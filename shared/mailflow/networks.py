@@ -35,3 +35,9 @@ def overlapping(ours: Iterable[str], theirs: Iterable[str]) -> tuple[str, ...]:
     """Return those of our networks that share an address with one of theirs."""
     others = networks(theirs)
     return tuple(text for text in ours if any(part.overlaps(other) for part in network(text) for other in others))
+
+
+def is_within(address: str, ranges: Iterable[str]) -> bool:
+    """True for an IPv4 address that lies in one of the networks; false for what is no such address."""
+    wanted = networks([address])
+    return bool(wanted) and not uncovered([str(wanted[0])], ranges)

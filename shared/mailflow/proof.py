@@ -1,7 +1,6 @@
 """What test messages prove of a tenant's mail flow: which are sent, and what message trace and the scanner say of each. Pure."""
 
-import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,12 +9,18 @@ from typing import Any
 from shared.domain.grant import Direction, Facts
 from shared.domain.probes import Probe, ProbeKind
 from shared.mailflow.desired import Request, scoped_domains
+from shared.mailflow.networks import is_within
 
 MAXIMUM_DOMAINS = 5
 """For how many domains test messages are sent; the others have the same rules."""
 UNDER_WAY = frozenset({"Pending", "GettingStatus"})
 """The states of a message, by message trace, that say nothing for good."""
-ARRIVED = frozenset({"Delivered", "FilteredAsSpam", "Quarantined"})
+_ENDS = {
+    "Delivered": "delivered",
+    "FilteredAsSpam": "put into Junk Email by Microsoft",
+    "Quarantined": "quarantined by Microsoft",
+}
+ARRIVED = frozenset(_ENDS)
 """The ends that a scanned message may have: Microsoft's own filters have their say after the scanner (real-tenants.md 7)."""
 _REFUSED = "5"
 """How an answer in SMTP's words begins that refuses a message for good."""
@@ -55,7 +60,8 @@ class Verdict:
         probe = self.probe
         said = {"result": str(self.result), "words": self.words, "seconds": self.seconds}
         sent = {"mail_from": probe.mail_from, "recipient": probe.recipient, "message_id": probe.message_id}
-        return {"probe_id": probe.probe_id, "direction": probe.direction, "kind": probe.kind, "domain": probe.domain, **sent, **said}
+        shows = {"direction": probe.direction, "kind": probe.kind, "domain": probe.domain}
+        return {"probe_id": probe.probe_id, **shows, **sent, **said}
 
 
 def outside_address(request: Request) -> str:
@@ -87,7 +93,7 @@ def is_returned(passage: Traced, request: Request, direction: Direction) -> bool
     """True for a passage that came from the scanner's addresses of this direction."""
     scanner = request.scanner
     ranges = scanner.inbound_egress if direction is Direction.INBOUND else scanner.outbound_egress
-    return _is_among(str(passage.get("FromIP") or ""), ranges)
+    return is_within(str(passage.get("FromIP") or ""), ranges)
 
 
 def _probe(request: Request, probe_id: str, wanted: tuple[Direction, ProbeKind, str], mailboxes: Mapping[str, str]) -> Probe:
@@ -137,8 +143,7 @@ def _ended(probe: Probe, others: Sequence[Traced], last: Traced) -> Verdict:
     if status not in ARRIVED:
         return Verdict(probe, Result.OPEN, f"Scanned once; message trace says {status}.")
     seconds = (_at(last) - min(map(_at, others))).total_seconds() if others else None
-    told = {"Delivered": "delivered", "FilteredAsSpam": "put into Junk Email by Microsoft", "Quarantined": "quarantined by Microsoft"}
-    return Verdict(probe, Result.PASSED, f"Scanned once, then {told[status]}.", seconds)
+    return Verdict(probe, Result.PASSED, f"Scanned once, then {_ENDS[status]}.", seconds)
 
 
 def _answer(report: Facts | None) -> str:
@@ -148,11 +153,3 @@ def _answer(report: Facts | None) -> str:
 
 def _at(passage: Traced) -> datetime:
     return datetime.fromisoformat(str(passage["Received"]))
-
-
-def _is_among(address: str, ranges: Iterable[str]) -> bool:
-    try:
-        found = ipaddress.IPv4Address(address)
-    except ValueError:
-        return False
-    return any(found in ipaddress.IPv4Network(each) for each in ranges)

@@ -16,6 +16,7 @@ from shared.ports import (
     GrantStore,
     Nudges,
     PoisonQueues,
+    ProbeQueue,
 )
 from shared.settings import Settings
 

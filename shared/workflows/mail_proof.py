@@ -22,7 +22,7 @@ from shared.mailflow.kinds import GET_MEMBERS
 from shared.mailflow.proof import Evidence, Result, Verdict, judge, probes
 from shared.ports import Exchange
 from shared.workflows.run import Run, told
-from shared.workflows.tenant import look
+from shared.workflows.tenant import look, request_of
 from shared.workflows.traces import traced
 
 PROOF_ROW = "proof"
@@ -30,7 +30,7 @@ PROOF_ROW = "proof"
 FIRST_LOOK, LONGEST = timedelta(seconds=10), timedelta(minutes=2)
 PATIENCE = timedelta(minutes=30)
 """How long message trace and the scanner may take to tell of a test message."""
-AGAIN_AFTER = timedelta(minutes=5)
+AGAIN_AFTER = timedelta(minutes=20)
 """How long after a proof that failed another one is made, while rules may still be on their way."""
 SETTLED = RULES_SETTLE + timedelta(minutes=5)
 """After how long a failure counts."""
@@ -41,12 +41,12 @@ async def mail_proof(run: Run) -> Outcome:
     if run.settings.mail_proof == "off":
         return Done(facts={IS_PROVED: False, "is_off": True})
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
-    view = await look(run, exchange, Routing.KEPT)
     proof = await run.clients.rows.row(PROOF_ROW) or {}
     if proof.get("asked_at") != _asked_at(run) or not proof["sent_at"]:
+        view = await look(run, exchange, Routing.KEPT)
         return await _order(run, exchange, view.request, proof)
-    verdicts = [judge(each, view.request) for each in await _evidence(run, exchange, proof)]
-    return _outcome(run, proof, verdicts)
+    request = await request_of(run, Routing.KEPT)
+    return _outcome(run, proof, [judge(each, request) for each in await _evidence(run, exchange, proof)])
 
 
 async def _order(run: Run, exchange: Exchange, request: Request, last: Facts) -> Outcome:
@@ -55,7 +55,8 @@ async def _order(run: Run, exchange: Exchange, request: Request, last: Facts) ->
     wanted = probes(request, f"{number}", await _mailboxes(run, exchange, request))
     if not wanted:
         return Failed(problem=problem("no_test_mailbox"))
-    proof = {"version": 1, "asked_at": _asked_at(run), "number": number, "sent_at": "", "probes": [asdict(each) for each in wanted]}
+    messages = [asdict(each) for each in wanted]
+    proof = {"version": 1, "asked_at": _asked_at(run), "number": number, "sent_at": "", "probes": messages}
     await run.clients.rows.put(Row(PROOF_ROW, proof))
     for probe in wanted:
         await run.clients.probes.order(run.grant, probe)

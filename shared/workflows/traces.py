@@ -1,16 +1,15 @@
 """Message trace: what Exchange Online tells of messages under way (pages of Get-MessageTraceV2 and Get-MessageTraceDetailV2)."""
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.domain.grant import Direction
 from shared.mailflow.desired import Request, desired_objects
+from shared.mailflow.proof import UNDER_WAY, Traced, is_returned
 from shared.ports import Exchange, NotFoundError
 
 TRACE, DETAIL = "Get-MessageTraceV2", "Get-MessageTraceDetailV2"
-UNDER_WAY = ["Pending", "GettingStatus"]
-"""The states of a message that is not delivered yet."""
 LONGEST_LOOK = timedelta(days=10)
 """How long the time asked about may be (page of Get-MessageTraceV2)."""
 MOST_DETAILS = 40
@@ -18,14 +17,11 @@ MOST_DETAILS = 40
 MOST_MESSAGES = 5000
 """How many messages one answer holds, at the most."""
 
-Traced = Mapping[str, Any]
-"""One message for one recipient, as message trace returns it."""
-
 
 async def pending_with_scanner(exchange: Exchange, request: Request, now: datetime) -> int:
     """Return how many messages wait to be delivered to or from the scanner; one that can't be looked into counts as such."""
     times = {"StartDate": now - LONGEST_LOOK, "EndDate": now}
-    found = await traced(exchange, Status=UNDER_WAY, ResultSize=MOST_MESSAGES, **times)
+    found = await traced(exchange, Status=sorted(UNDER_WAY), ResultSize=MOST_MESSAGES, **times)
     returned = [each for each in found if comes_from_scanner(each, request)]
     others = [each for each in found if not comes_from_scanner(each, request)]
     ours = [each for each in others[:MOST_DETAILS] if await _goes_to_scanner(exchange, each, request)]
@@ -48,17 +44,7 @@ async def details(exchange: Exchange, message: Traced) -> list[Mapping[str, Any]
 
 def comes_from_scanner(message: Traced, request: Request) -> bool:
     """True for a message that came to Exchange Online from one of the scanner's addresses."""
-    scanner = request.scanner
-    return is_among(str(message.get("FromIP") or ""), (*scanner.inbound_egress, *scanner.outbound_egress))
-
-
-def is_among(address: str, ranges: Iterable[str]) -> bool:
-    """True for an IPv4 address that is in one of the networks."""
-    try:
-        found = ipaddress.IPv4Address(address)
-    except ValueError:
-        return False
-    return any(found in ipaddress.IPv4Network(each) for each in ranges)
+    return any(is_returned(message, request, direction) for direction in Direction)
 
 
 def names_any(events: Sequence[Mapping[str, Any]], names: Iterable[str]) -> bool:

@@ -70,6 +70,7 @@ VALUES: Mapping[str, str] = {
     "allowEntries": "none",
     "arcSealer": "sealer.example",
     "outboundSenders": "own_domains",
+    "mailProof": "on",
     "dnsResolver": "168.63.129.16",
     "policies": "standard",
 }

@@ -18,8 +18,9 @@ from itertools import count
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from shared.domain.grant import Event, Facts, Grant, Nudge, Row
-from shared.domain.steps import STEPS
-from shared.messages import cloud_event, encode_nudge
+from shared.domain.probes import Probe
+from shared.domain.steps import STEPS, Queue
+from shared.messages import cloud_event, encode_nudge, encode_probe
 from shared.ports import (
     ACCOUNT_STATES,
     AccountRow,
@@ -233,6 +234,15 @@ class MemoryEventQueue(Part):
         self.world.put("grant-events", cloud_event(grant, event))
 
 
+class MemoryProbeQueue(Part):
+    """Implements ``ports.ProbeQueue``."""
+
+    @gated("probes.order")
+    async def order(self, grant: Grant, probe: Probe) -> None:
+        """Put the order on the queue."""
+        self.world.put(Queue.MAIL_PROBES, encode_probe(grant, probe))
+
+
 class MemoryDeadLetters(Part):
     """Implements ``ports.DeadLetters``."""
 
@@ -389,6 +399,7 @@ def open_memory(world: World) -> Storage:
         due=MemoryDueIndex(world),
         nudges=MemoryNudges(world),
         events=MemoryEventQueue(world),
+        probes=MemoryProbeQueue(world),
         dead_letters=MemoryDeadLetters(world),
         poison=MemoryPoisonQueues(world),
         bindings=MemoryBindings(world),

@@ -152,7 +152,7 @@ class Bench:
     rows: MemoryRows = field(default_factory=MemoryRows)
     steps: dict[StepName, Facts] = field(default_factory=dict)
     """The facts of steps that were done before."""
-    probes: "MemoryProbes" = field(default_factory=lambda: MemoryProbes())
+    probes: MemoryProbes = field(default_factory=MemoryProbes)
     loses_step_after: int | None = None
     """After how many writes a command takes the step from the run; None for never."""
     settings: Settings = SETTINGS
