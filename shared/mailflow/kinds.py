@@ -160,5 +160,7 @@ OPTIONAL_READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 """What the checks read beside: a tenant, its licences or the application's role may be without, and nothing waits for it."""
 READ_CMDLETS = frozenset(READS) | {KINDS[Kind.DISTRIBUTION_GROUP].get, GET_MEMBERS}
 """Every cmdlet that reads."""
+TRACE, TRACE_DETAIL = "Get-MessageTraceV2", "Get-MessageTraceDetailV2"
+"""What a drain and a proof ask; without them an operator decides."""
 NEEDED_CMDLETS = READ_CMDLETS | WRITE_CMDLETS
 """Every cmdlet that the workflows use: the role has its effect once Exchange offers them all."""

@@ -10,7 +10,7 @@ because roles differ between tenants. No real Exchange Online has run it yet: th
 from collections.abc import Iterable
 from string import Template
 
-from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS
+from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS, TRACE, TRACE_DETAIL
 
 _SCRIPT = Template(r"""<#
 .SYNOPSIS
@@ -30,7 +30,7 @@ $$objectId = '$object_id'
 $$needed = @(
 $cmdlets
 )
-# What the checks read beside: where no role of the tenant offers one, it is left out.
+# What the checks read beside, and message trace: where no role of the tenant offers one, it is left out.
 $$wished = @(
 $wished
 )
@@ -116,7 +116,7 @@ def role_group_script(application_id: str, object_id: str, product_name: str) ->
         application_id=application_id,
         object_id=object_id,
         cmdlets=_listed(NEEDED_CMDLETS),
-        wished=_listed(OPTIONAL_READS),
+        wished=_listed([*OPTIONAL_READS, TRACE, TRACE_DETAIL]),
     )
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from shared.domain.grant import Direction
 from shared.mailflow.desired import Request, desired_objects
+from shared.mailflow.kinds import TRACE, TRACE_DETAIL
 from shared.mailflow.proof import UNDER_WAY, Traced, is_returned
 from shared.ports import Exchange, NotFoundError
 
-TRACE, DETAIL = "Get-MessageTraceV2", "Get-MessageTraceDetailV2"
 LONGEST_LOOK = timedelta(days=10)
 """How long the time asked about may be (page of Get-MessageTraceV2)."""
 MOST_DETAILS = 40
@@ -37,7 +37,7 @@ async def details(exchange: Exchange, message: Traced) -> list[Mapping[str, Any]
     """Return what happened to one message for one recipient; none where message trace knows it no more."""
     named = {"MessageTraceId": message["MessageTraceId"], "RecipientAddress": message["RecipientAddress"]}
     try:
-        return list(await exchange.invoke(DETAIL, named))
+        return list(await exchange.invoke(TRACE_DETAIL, named))
     except NotFoundError:
         return []
 

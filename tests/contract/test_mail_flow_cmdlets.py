@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,8 +13,11 @@ from shared.mailflow import kinds
 from shared.mailflow.desired import DesiredSetting, Routing
 from shared.mailflow.kinds import ENABLE_CUSTOMIZATION, KINDS, NEEDED_CMDLETS, SETTING_CMDLETS, Kind
 from shared.mailflow.rule_properties import ACTIONS, CONDITIONS, EXCEPTIONS
+from shared.ports import Exchange
+from shared.workflows.traces import pending_with_scanner, traced
 from tests.mailflow.tenants import WHERE, Simulated, grant_of
-from tests.workflows.mail_flow_runs import INTENTS, life
+from tests.unit.mailflow.requests import request
+from tests.workflows.mail_flow_runs import INTENTS, NOW, life
 
 CONTRACTS = Path(__file__).resolve().parents[3] / "shared" / "contracts" / "exchange-cmdlets.json"
 READS = {**kinds.READS, **kinds.OPTIONAL_READS}
@@ -134,6 +137,23 @@ def test_every_call_of_settings_and_removal_is_documented(scope: Scope, senders:
 def test_every_read_is_documented(cmdlet: str, documented: Mapping[str, Any]) -> None:
     """The parameters of every read stand in Microsoft's pages, also of those that a tenant may be without."""
     assert [fault for sent in READS[cmdlet] for fault in _faults(cmdlet, sent, documented[cmdlet]["parameters"])] == []
+
+
+async def test_every_question_to_message_trace_is_documented(documented: Mapping[str, Any]) -> None:
+    """What a drain and a mail proof ask: for messages under way with their details, and for messages by their ids."""
+    asked: list[tuple[str, Mapping[str, Any]]] = []
+
+    class Asked:
+        async def invoke(self, cmdlet: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+            asked.append((cmdlet, parameters))
+            return [{"MessageTraceId": "1", "RecipientAddress": "a@b", "FromIP": ""}] if cmdlet == kinds.TRACE else []
+
+    exchange = cast("Exchange", Asked())
+    await pending_with_scanner(exchange, request(), NOW)
+    await traced(exchange, MessageId=["<1@b>"], StartDate=NOW, EndDate=NOW)
+
+    assert {cmdlet for cmdlet, _ in asked} == {kinds.TRACE, kinds.TRACE_DETAIL}
+    assert [fault for cmdlet, sent in asked for fault in _faults(cmdlet, sent, documented[cmdlet]["parameters"])] == []
 
 
 def test_wrong_calls_are_told(documented: Mapping[str, Any]) -> None:

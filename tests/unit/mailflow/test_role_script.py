@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS
+from shared.mailflow.kinds import NEEDED_CMDLETS, OPTIONAL_READS, TRACE, TRACE_DETAIL
 from shared.mailflow.role_script import role_group_name, role_group_script
 
 APPLICATION, OBJECT = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -43,7 +43,7 @@ def test_the_group_gets_what_is_needed_and_nothing_else() -> None:
 
     assert sorted(names) == sorted(NEEDED_CMDLETS)
     (beside,) = re.findall(r"\$wished = @\((.*?)\n\)", SCRIPT, flags=re.DOTALL)
-    assert sorted(re.findall(r"'([^']+)'", beside)) == sorted(OPTIONAL_READS)
+    assert sorted(re.findall(r"'([^']+)'", beside)) == sorted([*OPTIONAL_READS, TRACE, TRACE_DETAIL])
     assert all(name.startswith("Get-") for name in OPTIONAL_READS)
     assert not {name for name in names if name.startswith(("Remove-Role", "Remove-Service", "Add-Role", "New-Management"))}
 
