@@ -44,7 +44,7 @@ class Baseline:
 
 
 def _allows_addresses(item: Wanted) -> bool:
-    return isinstance(item, DesiredSetting) and item.property == "IPAllowList" and bool(item.adds)
+    return isinstance(item, DesiredSetting) and item.property == "IPAllowList"
 
 
 def _skips_filtering(item: Wanted) -> bool:

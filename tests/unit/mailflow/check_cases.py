@@ -278,6 +278,7 @@ CASES: tuple[Case, ...] = (
         ((N, "theirs"),),
         says="Mimecast",
     ),
+    Case("straight to the internet", "other_products", _outbound(RecipientDomains=["*"], SmartHosts=None)),
     Case("a partner", "other_products", _outbound(RecipientDomains=["fabrikam.com"], SmartHosts=["mail.fabrikam.com"])),
     Case("enhanced filtering", "enhanced_filtering", _inbound(EFSkipLastIP=True), ((N, "theirs"),)),
     Case("no enhanced filtering", "enhanced_filtering", _inbound(EFSkipLastIP=False, EFSkipIPs=[])),

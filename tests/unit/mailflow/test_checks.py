@@ -190,6 +190,14 @@ def test_what_preflight_asked_for_is_a_fact_of_verification() -> None:
     assert [fact for fact in missing_facts(taken, tenant(**HYBRID)) if fact.step == "preflight"] == []
 
 
+def test_a_taken_name_is_a_fact_once() -> None:
+    """That somebody else has one of our names is told as a fact of the object, and not again as one of preflight."""
+    theirs = {"Name": "Grantline Inline Inbound Domain Rule"}
+    facts = missing_facts(request(), tenant(TransportRule=[theirs]))
+
+    assert [fact.property for fact in facts if fact.object == theirs["Name"]] == ["owner"]
+
+
 def test_a_secret_is_no_evidence() -> None:
     """No finding shows the grant's verdict secret."""
     wanted = request()
