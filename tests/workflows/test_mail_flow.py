@@ -220,6 +220,47 @@ class _Refusing(FakeExchange):
         return super().run(cmdlet, parameters)
 
 
+async def test_routing_goes_off_and_verdicts_come_back_together() -> None:
+    """Rules that somebody switched the other way round are put right: mail that was routed meanwhile is no forgery."""
+    bench = Bench()
+    await bench.once(mail_flow)
+    bench.step = replace(bench.step, facts={})
+    before = bench.tenant()
+    for rule in bench.exchange.objects["TransportRule"]:
+        if rule["Name"] in NAMES:
+            rule["State"] = {"Enabled": "Disabled", "Disabled": "Enabled"}[rule["State"]]
+
+    assert isinstance(await bench.once(mail_flow), Done)
+    assert bench.tenant() == before
+
+
+class _Counted(FakeExchange):
+    """Counts the requests for many calls, and the single calls that read."""
+
+    looks = 0
+    singles = 0
+
+    async def invoke_many(self, calls: Any) -> Any:
+        """Run the calls, as one request."""
+        self.looks += 1
+        self.singles -= len(calls)
+        return await super().invoke_many(calls)
+
+    async def invoke(self, cmdlet: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Run one call."""
+        self.singles += cmdlet.startswith("Get-")
+        return await super().invoke(cmdlet, parameters)
+
+
+@pytest.mark.parametrize("intent", [DOMAIN_INTENT, GROUP_INTENT], ids=["domains", "group"])
+async def test_a_look_asks_for_everything_together(intent: Intent) -> None:
+    """The tenant is read in one go before the writes and in one after them, groups and their members too."""
+    exchange = _Counted()
+    await Bench(exchange=exchange, intent=intent).once(mail_flow)
+
+    assert (exchange.looks, exchange.singles) == (2, 0)
+
+
 async def test_a_refusal_names_the_object_and_hides_the_secret() -> None:
     """A refused change tells people which object and cmdlet it was about; Exchange's text is kept, without the secret."""
     bench = Bench(exchange=_Refusing())

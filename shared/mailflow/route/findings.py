@@ -189,6 +189,8 @@ def _forgeries(sample: Sample, before: Journey, after: Journey) -> Iterator[tupl
         return
     for address, ending in after.ends.items():
         was = before.ends.get(address)
+        if sample.unrouted and ending.scans:
+            continue  # a server that still has the former rules routed it: what the scanner gives back is no message past it
         if ending.level == _SPARED and (was is None or was.level != _SPARED):
             yield Harm.FORGERY, f"The message to {address} is spared the spam filter by what somebody else can write or send."
 
