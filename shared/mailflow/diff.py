@@ -213,12 +213,6 @@ def setting_changes(settings: Sequence[DesiredSetting], tenant: TenantObjects) -
     return [change for item in settings for change in (_additions(item, tenant) if item.adds else _put(item, tenant))]
 
 
-def fixes(settings: Sequence[DesiredSetting], tenant: TenantObjects) -> list[Change]:
-    """Return the cmdlets of ``setting_changes`` for settings that are put right by themselves, with what they need before."""
-    pending = setting_changes(settings, tenant)
-    return [*customization(tenant, pending), *pending]
-
-
 def _missing(item: DesiredSetting, tenant: TenantObjects) -> list[str]:
     """Return the entries that a list lacks; nothing is missing in an object that is gone."""
     is_there = item.noun in LISTS or tenant.named(item.get, item.identity) is not None

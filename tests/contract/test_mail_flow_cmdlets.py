@@ -122,8 +122,9 @@ def test_every_call_of_settings_and_removal_is_documented(scope: Scope, senders:
         DesiredSetting("TransportRule", "Theirs", "ExceptIfSenderIpRanges", adds=("192.0.2.0/25",)),
     )
     chosen = {"allow_entries": "ip,spoof", "arc_sealer": "sealer.example", "outbound_senders": senders}
-    grant = grant_of(tenant, *fixed, scope=scope, **chosen)
+    grant = grant_of(tenant, scope=scope, **chosen)
     grant.apply()
+    grant.fixed = fixed
     grant.apply(Routing.ON)
     grant.remove()
     calls = [*tenant.calls, *tenant.reads]

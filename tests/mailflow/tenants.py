@@ -21,7 +21,7 @@ from shared.container import GrantJournal
 from shared.domain.grant import Direction, Facts, Intent, Row, Scope, ScopeKind
 from shared.domain.problems import problem
 from shared.mailflow.desired import DesiredSetting, Request, Routing, desired_objects, desired_settings, group_names
-from shared.mailflow.diff import Change, Difference, changes, differences, fixes, setting_differences, setting_reads
+from shared.mailflow.diff import Change, Difference, changes, differences, setting_changes, setting_differences, setting_reads
 from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS, Snapshot, read_snapshot
 from shared.mailflow.tenant import TenantObjects
 from shared.mailflow.undo import removal_changes, removal_groups, removal_reads
@@ -176,7 +176,7 @@ class Grant:
         """Return the changes that are still to be made: those of preflight's fixes, then the mail flow's."""
         request, tenant = self.view(routing)
         wanted = desired_settings(request)
-        put_right = fixes(self.fixed, tenant)
+        put_right = setting_changes(self.fixed, tenant)
         mail_flow = changes(desired_objects(request), tenant, GRANT_ID, request.former_grants, wanted)
         return [*put_right, *(change for change in mail_flow if change not in put_right)]
 
@@ -337,7 +337,10 @@ def grants(draw: st.DrawFn) -> Grant:
         DesiredSetting("TransportRule", item["Name"], "ExceptIfSenderIpRanges", adds=egress)
         for item in state["TransportRule"][:1]
     ]
-    return Grant(request, tenant, tuple(item for item in wanted if draw(st.booleans())))
+    fixed = tuple(item for item in wanted if draw(st.booleans()))
+    if wanted[0] in fixed:  # A fix is not worth an irreversible change: Exchange refuses it where the organization needs one.
+        tenant.exchange.tenant.exchange["OrganizationConfig"][0]["IsDehydrated"] = False
+    return Grant(request, tenant, fixed)
 
 
 Edit = Callable[[Simulated], None]
