@@ -62,6 +62,12 @@ async def api_plan(req: func.HttpRequest) -> func.HttpResponse:
     return await reply("api_plan", req, api.plan)
 
 
+@blueprint.route(route="api/v1/grants/{grant_id}/proof", methods=["GET"])
+async def api_proof(req: func.HttpRequest) -> func.HttpResponse:
+    """Show what test messages have proved of a grant's mail flow."""
+    return await reply("api_proof", req, api.proof)
+
+
 @blueprint.route(route="api/v1/grants/{grant_id}/removal", methods=["GET"])
 async def api_removal(req: func.HttpRequest) -> func.HttpResponse:
     """Show how the removal of a grant stands."""

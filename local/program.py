@@ -69,6 +69,7 @@ async def _look(program: Program, grant_id: str, receipt: Mapping[str, Any]) -> 
     plan, findings = await program.ask("api_plan", grant_id), await program.ask("api_findings", grant_id)
     _must(plan["number"] and plan["is_safe"], "the plan is not the one that was carried out", plan)
     _must(findings["passed"], "nothing was checked", findings)
+    await program.ask("api_proof", grant_id)
     removal = await program.ask("api_removal", grant_id)
     _must(not removal["is_asked"], "nobody has asked for a removal", removal)
     events, after = list[str](), "0"

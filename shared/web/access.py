@@ -84,6 +84,7 @@ AUDIENCES: Mapping[str, Audience] = {
     "api_events": WATCHERS,
     "api_plan": WATCHERS,
     "api_findings": WATCHERS,
+    "api_proof": WATCHERS,
     "api_removal": WATCHERS,
     "api_grant_command": DOERS,
     "api_openapi": ANYONE,

@@ -69,6 +69,11 @@ async def plan(site: Site, request: Request) -> Reply:
     return if_changed(as_json(await site.plan_of((await site.load(request)).grant)), request)
 
 
+async def proof(site: Site, request: Request) -> Reply:
+    """Show what test messages have proved."""
+    return if_changed(as_json(await site.proof_of((await site.load(request)).grant)), request)
+
+
 async def removal(site: Site, request: Request) -> Reply:
     """Show how a removal stands."""
     return if_changed(as_json(await site.removal_of((await site.load(request)).grant)), request)

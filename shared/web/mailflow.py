@@ -16,6 +16,11 @@ ORDER = ("blocking", "acknowledge", "notice", "not_checked")
 """The severities of findings, the gravest first."""
 
 
+OPEN = {"result": "open", "words": "Nothing is known yet.", "seconds": None}
+"""What is told of a test message that nobody has looked for yet."""
+MESSAGE = ("probe_id", "direction", "kind", "domain", "mail_from", "recipient", "message_id", *OPEN)
+
+
 def routing_view(grant: Grant) -> View:
     """Return how the routing rules were read back last: on, off and since when, or not at all yet; and whether they may be on."""
     activation, removal = grant.steps[StepName.POLICY_ACTIVATION].facts, grant.steps[StepName.ROUTING_REMOVAL].facts
@@ -100,4 +105,17 @@ def removal_view(grant: Grant, report: Facts) -> View:
         "restored": list(report.get("restored", ())),
         "kept": list(report.get("kept", ())),
         "irreversible": list(report.get("irreversible", ())),
+    }
+
+
+def proof_view(grant: Grant, proof: Facts) -> View:
+    """Return the last proof by test messages: what each was to show, and what became of it; one that is under way is open."""
+    verdicts = {each["probe_id"]: each for each in proof.get("verdicts", ())}
+    ordered = [{**OPEN, **each} for each in proof.get("probes", ())]
+    return {
+        "is_proved": grant.is_proved,
+        "number": proof.get("number"),
+        "sent_at": proof.get("sent_at") or None,
+        "looked_at": proof.get("looked_at"),
+        "messages": [{name: verdicts.get(each["probe_id"], each)[name] for name in MESSAGE} for each in ordered],
     }

@@ -108,6 +108,7 @@ OPERATIONS = (
         schemas.FindingsView,
     ),
     Operation("api_plan", "get", "/grants/{grant_id}/plan", "Show the newest plan of the mail flow", schemas.PlanView),
+    Operation("api_proof", "get", "/grants/{grant_id}/proof", "Show what test messages have proved", schemas.ProofView),
     Operation("api_removal", "get", "/grants/{grant_id}/removal", "Show how a removal stands", schemas.RemovalView),
     Operation(
         "api_grant_command",

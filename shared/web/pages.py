@@ -151,6 +151,7 @@ async def _shown(site: Site, request: Request) -> dict[str, Any]:
         "offers_activity": site.settings.offers_activity,
         "receipt": await site.receipt_of(stored) if views.is_granted(stored) else None,
         "checked": await site.findings_of(stored),
+        "proof": await site.proof_of(stored),
         "awaits_approval": mailflow.awaits_approval(stored),
         "removal_steps": REMOVAL_STEPS,
         "removal": await site.removal_of(stored) if stored.intent.is_removed else None,

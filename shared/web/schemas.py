@@ -441,6 +441,31 @@ class RemovalView(_Shape):
     irreversible: list[dict[str, Any]] = Field(description="What nobody can take back.")
 
 
+class ProbeView(_Shape):
+    """A test message, and what became of it by message trace and the scanner's report."""
+
+    probe_id: str
+    direction: Direction
+    kind: str = Field(description="`normal`, `forged_header` (spares nothing), `looped` (is refused).")
+    domain: str
+    mail_from: str
+    recipient: str
+    message_id: str
+    result: Literal["passed", "failed", "open"]
+    words: str
+    seconds: float | None = Field(description="How long it took through the scanner; null where that is unknown.")
+
+
+class ProofView(_Shape):
+    """The last proof by test messages; no messages before the first."""
+
+    is_proved: bool
+    number: int | None = Field(description="Proofs are counted within a grant; null before the first.")
+    sent_at: Moment | None
+    looked_at: Moment | None
+    messages: list[ProbeView]
+
+
 class LinkView(_Shape):
     """An onboarding link. Whoever opens it first, in one browser, does the grant's steps without an account in the console."""
 

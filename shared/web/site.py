@@ -52,6 +52,8 @@ STATUS = {
 HTML = "text/html"
 REMOVAL_ROW = "removal"
 """The row of a removal's report."""
+PROOF_ROW = "proof"
+"""The row of the last proof by test messages."""
 SNAPSHOT_ROWS = "snapshot|"
 """How the keys of the rows begin that hold what a tenant was before a change."""
 PROBLEM_JSON = "application/problem+json"
@@ -175,6 +177,10 @@ class Site:
     async def removal_of(self, grant: Grant) -> "views.View":
         """Return how the tenant of a grant that is removed stands against what it was."""
         return mailflow.removal_view(grant, await self.grants.row(grant.grant_id, REMOVAL_ROW) or {})
+
+    async def proof_of(self, grant: Grant) -> "views.View":
+        """Return what test messages have shown last."""
+        return mailflow.proof_view(grant, await self.grants.row(grant.grant_id, PROOF_ROW) or {})
 
     async def tenant_of(self, text: str) -> str:
         """Return the id of the tenant that an operator names by its id or one of its domains, "" for none.

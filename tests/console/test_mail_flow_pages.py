@@ -240,6 +240,26 @@ async def test_a_removals_report(parts: Grantline, situation: str) -> None:
     assert page.links()["Download as JSON"]
 
 
+# --- proof ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("situation", "results"), [("protecting", ["passed"] * 4), ("unproved", ["passed", "failed", "open", "open"])]
+)
+async def test_what_test_messages_have_shown(parts: Grantline, situation: str, results: list[str]) -> None:
+    """A line for each with what it was to show and what became of it, and a button that sends them again."""
+    grant_id = await put(parts, situation)
+
+    page = await look(parts, pages.grant, grant_id=grant_id)
+
+    states = [words(each) for each in results]
+    rows = [each.text for each in page.named("tr") if "Message-ID" in each.text]
+    assert [next(state for state in map(words, ("passed", "failed", "open")) if state in row) for row in rows] == states
+    assert all(words(kind) in row or words(kind).lower() in row for (_, kind), row in zip(mail_flow.MESSAGES, rows, strict=True))
+    assert {"type": "step.retry", "step": "mail_proof"} in commands(page)
+    assert ("test messages have proved it" in page.words) is (situation == "protecting")
+
+
 # --- who may, and the lists ----------------------------------------------------------------------------------------------------
 
 
@@ -275,11 +295,11 @@ async def test_programs_get_the_same(service: Grantline, program: Program, situa
     grant_id = await stored(service, found.grant, *found.rows)
     keys = {row.key for row in found.rows}
 
-    plan, findings, removal = [
-        (await program.get(name, grant_id=grant_id)).json for name in ("api_plan", "api_findings", "api_removal")
-    ]
+    names = ("api_plan", "api_findings", "api_removal", "api_proof")
+    plan, findings, removal, proof = [(await program.get(name, grant_id=grant_id)).json for name in names]
 
     assert (plan["number"], bool(plan["routes"])) == ((1, True) if "plan|0001" in keys else (None, False))
+    assert (bool(proof["messages"]), proof["is_proved"]) == ("proof" in keys, situation == "protecting")
     assert bool(findings["findings"]) is ("findings" in keys)
     assert (removal["is_asked"], removal["reported_at"] is not None) == (found.grant.intent.is_removed, "removal" in keys)
     assert (await program.get("api_grant", grant_id=grant_id)).json["routing"]["is_paused"] is found.grant.intent.is_paused

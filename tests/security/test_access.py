@@ -103,6 +103,7 @@ ADMITTED: Mapping[str, frozenset[str]] = {
     "console_remove": OPERATORS,
     "api_plan": WATCHERS,
     "api_findings": WATCHERS,
+    "api_proof": WATCHERS,
     "api_removal": WATCHERS,
     "api_grant_command": DOERS,
     "api_onboarding_link": OPERATORS,

@@ -124,7 +124,7 @@ async def test_a_holder_may_do_a_persons_part_of_this_grant_alone(parts: Grantli
     await token_for(parts, other)
 
     pages = ("console_grant", "console_live", "console_history", "console_plan")
-    for route in (*pages, "api_grant", "api_receipt", "api_events", "api_plan", "api_findings", "api_removal"):
+    for route in (*pages, "api_grant", "api_receipt", "api_events", "api_plan", "api_findings", "api_proof", "api_removal"):
         assert await status(parts, route, browser, grant_id=grant_id) == 200
         assert await status(parts, route, browser, grant_id=other) in (401, 403)
     assert await status(parts, "consent_begin", browser, grant_id=grant_id, step=MAIL_FLOW) == 303

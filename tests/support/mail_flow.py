@@ -36,6 +36,7 @@ TENANT: dict[str, list[dict[str, Any]]] = {
 }
 ALLOWING = SETTINGS.model_copy(update={"allow_entries": "ip"})
 """App settings by which an entry of the tenant's own list is added, which a new organization must be made customizable for."""
+MESSAGES = (("inbound", "normal"), ("outbound", "normal"), ("inbound", "forged_header"), ("inbound", "looped"))
 LEFT = {
     "object": "Grantline Inline Inbound Routing Connector",
     "what": "used by Ours too: take it out of there, then remove it",
@@ -87,7 +88,37 @@ def protecting() -> Situation:
     """Return a grant that test messages have proved."""
     situation = completed()
     proof = done(StepName.MAIL_PROOF, is_proved=True)[0]
-    return replace(situation, grant=_routed(situation.grant, ROUTING_ON).with_step(proof))
+    rows = (*situation.rows, proof_row(*["passed"] * len(MESSAGES)))
+    return replace(situation, grant=_routed(situation.grant, ROUTING_ON).with_step(proof), rows=rows)
+
+
+def proof_row(*results: str) -> Row:
+    """Return a proof, as its step keeps it: one test message for each result, the first one each way's own."""
+    probes = [
+        {
+            "probe_id": f"1-{place}",
+            "direction": direction,
+            "kind": kind,
+            "domain": "contoso.com",
+            "mail_from": "probe@relay.scanner.example.net",
+            "recipient": "ada@contoso.com",
+            "message_id": f"<1-{place}@relay.scanner.example.net>",
+        }
+        for place, (direction, kind) in enumerate(MESSAGES, 1)
+    ]
+    verdicts = [
+        {**probe, "result": result, "words": f"It came to this: {result}.", "seconds": 12.5 if result == "passed" else None}
+        for probe, result in zip(probes, results, strict=False)
+    ]
+    return Row("proof", {"version": 1, "number": 1, "sent_at": AT, "looked_at": AT, "probes": probes, "verdicts": verdicts})
+
+
+def unproved() -> Situation:
+    """Return a grant whose test messages have not shown what they must."""
+    situation, found = completed(), problem("fact_missing")
+    step = Step(StepName.MAIL_PROOF, StepState.NEEDS_ATTENTION, who=found.who, problem=found)
+    grant = _routed(situation.grant, ROUTING_ON).with_step(step)
+    return Situation(grant, (proof_row("passed", "failed"),))
 
 
 def paused() -> Situation:
@@ -157,6 +188,7 @@ SITUATIONS = {
     "awaits approval": awaits_approval,
     "unsafe": unsafe,
     "protecting": protecting,
+    "unproved": unproved,
     "paused": paused,
     "draining": removing,
     "leaves": leaves,
