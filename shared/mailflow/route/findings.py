@@ -18,6 +18,8 @@ from shared.mailflow.route.trace import start_of
 RULE, SERVER = "rule:", "server:"
 _LOST = frozenset({End.REJECTED, End.DROPPED, End.DEFERRED})
 _ARRIVED = frozenset({End.DELIVERED, End.JUNK, End.RELAYED, End.ON_PREMISES})
+_FEW = 4
+"""More scans than these are a loop; 5.4.14 after fewer is mail that was taken for another tenant's."""
 _SPARED = -1
 """The spam confidence level that spares a message the spam filter."""
 MAXIMUM_TRIES = 64
@@ -158,7 +160,7 @@ def _ends(before: Journey, after: Journey) -> Iterator[tuple[Harm, str]]:
     """Compare where the message ends for each recipient."""
     for address, ending in after.ends.items():
         was = before.ends.get(address)
-        if ending.status == LOOPED and (was is None or was.status != LOOPED):
+        if ending.status == LOOPED and ending.scans > _FEW and (was is None or was.status != LOOPED):
             yield Harm.LOOP, f"The message to {address} goes in circles until it is refused ({LOOPED})."
         elif ending.end in _LOST and (was is None or was.end not in _LOST):
             yield Harm.LOSS, f"The message to {address} is {_said(ending)}; it was {_said(was) if was else 'not sent'} before."

@@ -77,11 +77,14 @@ class Situation:
     def world(self, verdict: str = "none", *, modifies: bool = False) -> World:
         """Return all that a message can meet: the tenant, its neighbour, and the scanner with this verdict."""
         neighbour, neighbours_scanner = self._neighbour
-        ours = scanner_document(self.request, OURS)
-        scanners = (scanner_of({**ours, "verdict": verdict, "modifies": modifies}), neighbours_scanner)
+        scanners = (scanner_of({**self._scanner, "verdict": verdict, "modifies": modifies}), neighbours_scanner)
         tenants = {OURS: self.tenant, NEIGHBOUR: neighbour}
         owners = {domain: tenant.id for tenant in reversed(tenants.values()) for domain in tenant.domains}
         return World(tenants, owners, scanners, {OURS: self._former.tenant} if self._former else {})
+
+    @cached_property
+    def _scanner(self) -> dict[str, Any]:
+        return scanner_document(self.request, OURS)
 
     @cached_property
     def _neighbour(self) -> tuple[Tenant, Scanner]:
