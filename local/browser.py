@@ -57,10 +57,9 @@ class Browser:
     """One browser: its cookies are its identity."""
 
     def __init__(self, ca_file: str, *, stop_at: str = "") -> None:
-        """Trust the usual authorities and that of ``ca_file``; follow no redirect to an address that begins with ``stop_at``."""
+        """Trust the authority of ``ca_file`` alone; follow no redirect to an address that begins with ``stop_at``."""
         self._stop_at = stop_at
-        context = ssl.create_default_context()
-        context.load_verify_locations(ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
         self._client = httpx.AsyncClient(verify=context, trust_env=False, timeout=60)
 
     async def __aenter__(self) -> Self:

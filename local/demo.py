@@ -240,6 +240,5 @@ async def _run_timers(local: Local) -> None:
 
 def _control(local: Local) -> httpx.AsyncClient:
     """Return a client of the simulated tenant's control interface."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(local.ca_file)
+    context = ssl.create_default_context(cafile=local.ca_file)
     return httpx.AsyncClient(base_url=local.tenant, verify=context, trust_env=False)

@@ -177,8 +177,7 @@ class World:
 async def open_world(options: Options | None = None, **settings: str) -> AsyncIterator[World]:
     """Open a world on an Azurite of its own."""
     async with await azurite.start() as storage, grantline(storage.connection_string, options, **settings) as parts:
-        context = ssl.create_default_context()
-        context.load_verify_locations(str(parts.simulation.ca_file))
+        context = ssl.create_default_context(cafile=str(parts.simulation.ca_file))
         async with httpx.AsyncClient(base_url=parts.simulation.url, verify=context, trust_env=False) as control:
             yield World(parts, control)
 
