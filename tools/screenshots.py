@@ -48,6 +48,7 @@ class Moment(StrEnum):
     ROLE_GROUP = "role group"
     WAITING = "waiting"
     COMPLETED = "completed"
+    REMOVING = "removing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ SHOTS = (
     Shot("grant-history", Moment.COMPLETED, "{here}/history"),
     Shot("service-account", Moment.COMPLETED, "/service-accounts"),
     Shot("service-account-access", Moment.COMPLETED, "/service-accounts/{id}"),
+    Shot("plan", Moment.COMPLETED, "{here}/plan"),
+    Shot("remove", Moment.COMPLETED, "{here}/remove"),
+    Shot("removal", Moment.REMOVING, "{here}"),
     Shot("release", Moment.COMPLETED, "{here}/release"),
     Shot("permissions", Moment.COMPLETED, "/permissions"),
 )
@@ -108,7 +112,7 @@ class Walk:
         await self.take(Moment.INVITED, page)
 
     async def whole(self, page: Page) -> None:
-        """Grant the tenant's access, from the dashboard to the success message."""
+        """Grant the tenant's access, from the dashboard to the success message, and begin to take everything back."""
         administrator = self.stack.administrator
         await self.take(Moment.BEFORE, page)
         self.here = await begin(page, CUSTOMER, CUSTOMER.title())
@@ -127,6 +131,10 @@ class Walk:
         await consent(page, DIRECTORY, administrator)
         await until_complete(page)
         await self.take(Moment.COMPLETED, page)
+        await page.goto(f"{self.here}/remove")
+        await page.get_by_role("button", name="Remove everything").click()
+        await self.until_waiting(page, "drain")
+        await self.take(Moment.REMOVING, page)
 
     async def until_waiting(self, page: Page, name: str) -> None:
         """Look again and again until a step waits for Microsoft. Raises TimeoutError when it does not."""

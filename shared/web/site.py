@@ -23,8 +23,10 @@ from shared.web import access, mailflow, templates, views
 from shared.web.http import SECURITY_HEADERS, Reply, Request, as_json
 from shared.web.links import OnboardingLinks
 from shared.web.redirects import ConsentFlow
+from shared.workflows.mail_proof import PROOF_ROW
 from shared.workflows.plans import PLAN_ROWS
 from shared.workflows.preflight import FINDINGS_ROW
+from shared.workflows.removal import REMOVAL_ROW
 from shared.workflows.run import PROGRESS_ROWS
 
 LOG = logging.getLogger(__name__)
@@ -50,10 +52,6 @@ STATUS = {
 }
 """The HTTP status of a problem's page; of every other one it is 400."""
 HTML = "text/html"
-REMOVAL_ROW = "removal"
-"""The row of a removal's report."""
-PROOF_ROW = "proof"
-"""The row of the last proof by test messages."""
 SNAPSHOT_ROWS = "snapshot|"
 """How the keys of the rows begin that hold what a tenant was before a change."""
 PROBLEM_JSON = "application/problem+json"

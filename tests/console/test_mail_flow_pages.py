@@ -240,6 +240,17 @@ async def test_a_removals_report(parts: Grantline, situation: str) -> None:
     assert page.links()["Download as JSON"]
 
 
+async def test_the_applications_that_are_still_allowed_are_named(parts: Grantline) -> None:
+    """Each with its id to copy, for the administrator who deletes it in Microsoft Entra."""
+    grant_id = await put(parts, "access left")
+
+    page = await look(parts, pages.grant, grant_id=grant_id)
+
+    for each in mail_flow.RESIDUE:
+        assert {words(each["application"]), each["client_id"]} <= texts(page)
+        assert page.named("button", **{"data-copy": each["client_id"]})
+
+
 # --- proof ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,10 @@ TENANT: dict[str, list[dict[str, Any]]] = {
 ALLOWING = SETTINGS.model_copy(update={"allow_entries": "ip"})
 """App settings by which an entry of the tenant's own list is added, which a new organization must be made customizable for."""
 MESSAGES = (("inbound", "normal"), ("outbound", "normal"), ("inbound", "forged_header"), ("inbound", "looped"))
+RESIDUE = [
+    {"application": name, "client_id": f"0000000{number}-0000-4000-8000-000000000000"}
+    for number, name in enumerate(("mail_flow", "directory"))
+]
 LEFT = {
     "object": "Grantline Inline Inbound Routing Connector",
     "what": "used by Ours too: take it out of there, then remove it",
@@ -115,7 +119,7 @@ def proof_row(*results: str) -> Row:
 
 def unproved() -> Situation:
     """Return a grant whose test messages have not shown what they must."""
-    situation, found = completed(), problem("fact_missing")
+    situation, found = completed(), problem("mail_not_proved")
     step = Step(StepName.MAIL_PROOF, StepState.NEEDS_ATTENTION, who=found.who, problem=found)
     grant = _routed(situation.grant, ROUTING_ON).with_step(step)
     return Situation(grant, (proof_row("passed", "failed"),))
@@ -141,8 +145,16 @@ def removing(state: StepState = StepState.WAITING, name: StepName = StepName.DRA
 
 def leaves(*, is_shut_out: bool = False) -> Situation:
     """Return a grant whose removal can't take everything back."""
-    found = removing(StepState.WAITING_FOR_PERSON, StepName.MAIL_FLOW_REMOVAL, "fact_missing")
+    code = "removal_shut_out" if is_shut_out else "removal_leaves"
+    found = removing(StepState.WAITING_FOR_PERSON, StepName.MAIL_FLOW_REMOVAL, code)
     return replace(found, rows=(removal_row(is_clean=False, is_shut_out=is_shut_out, left=[LEFT]),))
+
+
+def access_left() -> Situation:
+    """Return a grant of which an administrator has the rest to take back, in Microsoft Entra."""
+    situation = removing(StepState.WAITING_FOR_PERSON, StepName.ACCESS_REMOVAL, "access_remains")
+    step = situation.grant.steps[StepName.ACCESS_REMOVAL]
+    return Situation(situation.grant.with_step(replace(step, facts={"residue": RESIDUE})), (removal_row(),))
 
 
 def removed() -> Situation:
@@ -193,6 +205,7 @@ SITUATIONS = {
     "draining": removing,
     "leaves": leaves,
     "shut out": lambda: leaves(is_shut_out=True),
+    "access left": access_left,
     "removed": removed,
 }
 """Every situation, by what is told of it."""
