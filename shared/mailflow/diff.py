@@ -8,7 +8,7 @@ from shared.domain.steps import StepName
 from shared.mailflow.compare import are_members, covers, is_same
 from shared.mailflow.desired import DesiredObject, DesiredSetting, ForeignObject, Routing
 from shared.mailflow.kinds import DISABLE_RULE, ENABLE_CUSTOMIZATION, ENABLE_RULE, KINDS, NEED_CUSTOMIZATION, SET_MEMBERS, Kind
-from shared.mailflow.lists import ENTRY_NOUNS, LISTS, way_of
+from shared.mailflow.lists import ENTRY_NOUNS, LISTS, WHOLE_NOUNS, way_of
 from shared.mailflow.order import wanted_order
 from shared.mailflow.tenant import MEMBERS, Found, TenantObjects, is_owned
 
@@ -71,6 +71,7 @@ class Change:
 
     ``former``: what each property was; a property of which a list entry is added is named with the entry, and was False.
     ``written``: what a property of somebody else's object is given, so that an undo knows it from what others gave it later.
+    ``replaces``: the entries of a list of others that can only be written whole; None where nothing of theirs is written again.
     """
 
     object: Target
@@ -78,6 +79,7 @@ class Change:
     parameters: Mapping[str, Any] = field(repr=False)
     former: Mapping[str, Any] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict)
+    replaces: tuple[str, ...] | None = None
 
     @property
     def result(self) -> dict[str, Any]:
@@ -225,6 +227,18 @@ def current_entries(item: DesiredSetting, tenant: TenantObjects) -> list[str]:
     return way_of(item.noun).read(read_of(item, tenant), item.property)
 
 
+def replaced_entries(item: DesiredSetting, tenant: TenantObjects) -> tuple[str, ...] | None:
+    """Return the entries that a write of the list writes again, those of others among them; None where it names only ours."""
+    return tuple(current_entries(item, tenant)) if item.noun in WHOLE_NOUNS else None
+
+
+def is_current(change: Change, tenant: TenantObjects) -> bool:
+    """True unless the change would write again what is not so any more; ``tenant`` is what was read just before the write."""
+    if change.replaces is None or not isinstance(change.object, DesiredSetting):
+        return True
+    return is_same(change.object.property, change.replaces, current_entries(change.object, tenant))
+
+
 def read_of(item: DesiredSetting, tenant: TenantObjects) -> Sequence[Found]:
     """Return what holds the list that ``item`` adds to: its object, or all entries where each is an object."""
     if item.noun in ENTRY_NOUNS:
@@ -242,7 +256,8 @@ def _additions(item: DesiredSetting, tenant: TenantObjects) -> list[Change]:
     ):
         former = {f"{item.property} {entry}": False for entry in entries}
         written = {f"{item.property} {entry}": True for entry in entries}
-        result.append(Change(item, cmdlet, {"Identity": item.identity, **parameters, "Confirm": False}, former, written))
+        sent = {"Identity": item.identity, **parameters, "Confirm": False}
+        result.append(Change(item, cmdlet, sent, former, written, replaced_entries(item, tenant)))
     return result
 
 

@@ -113,6 +113,8 @@ LISTS: Mapping[str, ListWay] = {ARC: WholeList(), SPOOF_ENTRIES: SpoofEntries()}
 """The lists that are kept in a way of their own, by noun. A tenant always has one of each, if it reads as nothing."""
 ENTRY_NOUNS = frozenset({SPOOF_ENTRIES})
 """The nouns whose objects are the entries of one list."""
+WHOLE_NOUNS = frozenset({ARC})
+"""The nouns whose lists are written whole, so that an entry of somebody's that came after the read would be lost."""
 
 
 def way_of(noun: str) -> ListWay:

@@ -12,7 +12,17 @@ from typing import Any
 
 from shared.mailflow.compare import has_entry, is_same
 from shared.mailflow.desired import Request, Routing, certificate_name, planned_objects
-from shared.mailflow.diff import CUSTOMIZATION, ROUTES, STATE, Change, OwnObject, current_entries, read_of, removal
+from shared.mailflow.diff import (
+    CUSTOMIZATION,
+    ROUTES,
+    STATE,
+    Change,
+    OwnObject,
+    current_entries,
+    read_of,
+    removal,
+    replaced_entries,
+)
 from shared.mailflow.kinds import DISABLE_RULE, ENABLE_CUSTOMIZATION, KINDS, Kind
 from shared.mailflow.lists import quoted, way_of
 from shared.mailflow.rule_properties import RULE_PROPERTIES
@@ -148,7 +158,8 @@ def _restoration(wrote: Wrote, tenant: TenantObjects) -> Iterator[Change]:
     taken = way_of(item.noun).take(item.noun, item.property, _entries_left(wrote, tenant), read_of(item, tenant))
     for cmdlet, parameters, entries in taken:
         former = {f"{item.property} {entry}": True for entry in entries}
-        yield Change(item, cmdlet, {"Identity": item.identity, **parameters, "Confirm": False}, former)
+        sent = {"Identity": item.identity, **parameters, "Confirm": False}
+        yield Change(item, cmdlet, sent, former, replaces=replaced_entries(item, tenant))
 
 
 def _owned(request: Request, tenant: TenantObjects, kind: Kind) -> dict[OwnObject, Found]:

@@ -11,13 +11,23 @@ from shared.domain.problems import GrantlineError, Problem, problem
 from shared.mailflow.desired import (
     DesiredObject,
     DesiredSetting,
+    ForeignObject,
     Request,
     Routing,
     desired_objects,
     desired_settings,
     group_names,
 )
-from shared.mailflow.diff import Change, Difference, changes, differences, foreign_objects, setting_differences, setting_reads
+from shared.mailflow.diff import (
+    Change,
+    Difference,
+    changes,
+    differences,
+    foreign_objects,
+    is_current,
+    setting_differences,
+    setting_reads,
+)
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
@@ -141,6 +151,7 @@ async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int
         _, holds_step = await gather(journal.before(name, change.former, change.written), run.holds_step())
         if not holds_step:
             return False
+        await _check_current(exchange, change)
         await _write(exchange, change)
         await gather(journal.after(name, change.result), show_progress(run, pending[number:], of))
     return True
@@ -151,6 +162,14 @@ async def show_progress(run: Run, pending: Sequence[Change], of: int) -> None:
     unfinished = {change.object.name for change in pending}
     value = {"objects": max(of - len(unfinished), 0), "of": of, "at": schedule.stamp(run.clock())}
     await run.clients.rows.put(progress_row(run.step.name, value))
+
+
+async def _check_current(exchange: Exchange, change: Change) -> None:
+    """Read a list of others once more before it is written whole: what somebody has added since must not be lost."""
+    if change.replaces is None or not isinstance(change.object, ForeignObject):
+        return
+    if not is_current(change, await read_tenant(exchange, cmdlets=[change.object.get])):
+        raise StaleReadError(f"{change.object.name} was changed after it was read")
 
 
 async def _write(exchange: Exchange, change: Change) -> None:

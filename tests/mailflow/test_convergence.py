@@ -14,7 +14,7 @@ from shared.mailflow.order import wanted_order
 from tests.mailflow.tenants import FOREIGN_EDITS, INTENTS, OWN_EDITS, CutError, Edit, Grant, foreign_state, grants
 from tests.unit.mailflow.requests import CALM
 
-MANY = settings(CALM, max_examples=25, phases=(Phase.explicit, Phase.generate))
+MANY = settings(CALM, max_examples=16, phases=(Phase.explicit, Phase.generate))
 """A tenant is too big for failures to be made small in a bearable time."""
 EDITS = st.lists(st.sampled_from(FOREIGN_EDITS), max_size=3)
 

@@ -22,7 +22,7 @@ from shared.mailflow.undo import removal_changes, routing_off
 from tests.mailflow.tenants import Grant, grants
 from tests.unit.mailflow.requests import CALM
 
-FEW = settings(CALM, max_examples=8, phases=(Phase.explicit, Phase.generate))
+FEW = settings(CALM, max_examples=6, phases=(Phase.explicit, Phase.generate))
 """Each example is some fifty states of a tenant with some forty messages each."""
 HARMS = frozenset({Harm.LOSS, Harm.LOOP, Harm.FORGERY})
 Step = tuple[str, TenantObjects, TenantObjects]

@@ -13,7 +13,7 @@ from shared.mailflow.undo import clean_report, leftovers, routing_off
 from tests.mailflow.tenants import FOREIGN_EDITS, OWN_EDITS, CutError, Edit, Grant, Simulated, foreign_state, grant_of, grants
 from tests.unit.mailflow.requests import CALM, GRANT_ID
 
-MANY = settings(CALM, max_examples=25, phases=(Phase.explicit, Phase.generate))
+MANY = settings(CALM, max_examples=16, phases=(Phase.explicit, Phase.generate))
 EDITS = st.lists(st.sampled_from((*FOREIGN_EDITS, *OWN_EDITS)), max_size=4)
 SPF = "MarkAsSpamSpfRecordHardFail"
 

@@ -10,8 +10,9 @@ from shared.domain.grant import Direction, Intent, Scope
 from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
 from shared.domain.problems import problem
 from shared.ports import RefusedError, TransientError
+from shared.settings import load
 from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, mail_flow, read_facts
-from tests.unit.mailflow.requests import SETTINGS, request
+from tests.unit.mailflow.requests import ENVIRONMENT, SETTINGS, request
 from tests.workflows.fake_exchange import FakeExchange, PowerCutError
 from tests.workflows.mail_flow_runs import DOMAIN_INTENT, GROUP_INTENT, NAMES, Bench
 
@@ -294,6 +295,27 @@ async def test_an_object_that_vanishes_before_its_change_is_read_again() -> None
 
     assert isinstance(await bench.once(mail_flow), Wait)
     assert isinstance(await bench.once(mail_flow), Done)
+
+
+class _Sealing(FakeExchange):
+    """Somebody adds a trusted sealer of theirs at our first write."""
+
+    async def invoke(self, cmdlet: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Add it once."""
+        if not self.writes and cmdlet.startswith("New-"):
+            self.tamper("ArcConfig", "Default", ArcTrustedSealers="fabrikam.com,later.example")
+        return await super().invoke(cmdlet, parameters)
+
+
+async def test_a_list_that_is_written_whole_keeps_what_came_after_the_read() -> None:
+    """An entry that somebody adds between our read and our write is not lost: what was read is seen to be old, and read again."""
+    settings = load({**ENVIRONMENT, "GRANTLINE_ARC_SEALER": "sealer.example"})
+    bench = Bench(exchange=_Sealing(), settings=settings)
+
+    assert isinstance(await bench.once(mail_flow), Wait)
+    assert "Set-ArcConfig" not in [cmdlet for cmdlet, _ in bench.exchange.writes]
+    assert isinstance(await bench.until_settled(mail_flow), Done)
+    assert bench.tenant()["ArcConfig"][0]["ArcTrustedSealers"] == ["fabrikam.com", "later.example", "sealer.example"]
 
 
 class _Throttled(FakeExchange):
