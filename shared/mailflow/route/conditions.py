@@ -54,7 +54,7 @@ def _raw(value: Any) -> tuple[str, ...]:
 
 
 def _found(pattern: re.Pattern[str] | None, *texts: str) -> bool | None:
-    return None if pattern is None else any(pattern.search(text) for text in texts)
+    return None if pattern is None else any(map(pattern.search, texts))
 
 
 def _senders(rule: Settings) -> Callable[[Sight], tuple[str, ...]]:
