@@ -246,6 +246,41 @@ def test_what_the_service_itself_sends_passes_for_its_own_senders_and_for_none()
     assert end(outbound(**there, mail_from="eve@example.org", kind="auto_forward"), tenant(), strict) == "junk"
 
 
+def test_only_what_asks_for_dmarc_is_held_to_it() -> None:
+    """A policy of none, and mail that passes, are left alone, whatever the rest says."""
+    assert end(inbound(spf="fail", dkim="fail", dmarc_policy="none")) == "delivered"
+    assert end(inbound(spf="fail", dkim="pass", dmarc_policy="reject")) == "delivered"
+
+
+def test_a_message_that_first_came_from_the_scanners_address_keeps_its_result() -> None:
+    """SPF is judged by the connecting address: there it is the same one."""
+    hard = policies(CONTENT, MarkAsSpamSpfRecordHardFail="On")
+    here = protected(**hard)
+    here["transport_rules"][0] = rule(
+        "Route",
+        ExceptIfHeaderContainsMessageHeader="X-Seen",
+        ExceptIfHeaderContainsWords=["1"],
+        RouteMessageOutboundConnector="To the inbound scanner",
+        SetHeaderName="X-Seen",
+        SetHeaderValue="1",
+        StopRuleProcessing=True,
+    )
+    unjudged = [scanner(verdict="none")]
+
+    assert end(inbound(source_ip="192.0.2.0"), here, scanners=unjudged) == "delivered"
+    assert end(inbound(source_ip="192.0.2.1"), here, scanners=unjudged) == "junk"
+
+
+def test_a_forwards_signature_is_not_made_anew() -> None:
+    """Exchange signs for its own senders only: what a scanner has broken of a foreign message stays broken."""
+    here = protected(recipients=[mailbox("max@contoso.com", forwards_to="ada@fabrikam.com")])
+    strict = inbound(recipients=["max@contoso.com"], dmarc_policy="quarantine")
+    lenient = policies("AntiPhishPolicy", DmarcQuarantineAction="Quarantine")
+
+    assert end(strict, here, tenant("fabrikam", **lenient), scanners=[scanner(modifies=True)]) == "quarantined"
+    assert end(strict, here, tenant("fabrikam", **lenient), scanners=[scanner()]) == "delivered"
+
+
 def test_mail_from_inside_is_not_judged() -> None:
     """What was born inside, and what an OnPremises connector brings; malware is looked for in both."""
     spoofed = {"spf": "fail", "dkim": "fail", "dmarc_policy": "reject"}

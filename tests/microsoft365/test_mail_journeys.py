@@ -135,7 +135,7 @@ def test_centralized_transport_takes_all_outside_mail_on_premises() -> None:
 
 def test_a_connector_for_a_domain_is_used_by_itself() -> None:
     """RecipientDomains: the closest one; rule-scoped ones only by a rule."""
-    partner = {
+    foreign = {
         "Name": "Partner",
         "ConnectorType": "Partner",
         "SmartHosts": ["mx.example.org"],
@@ -144,7 +144,7 @@ def test_a_connector_for_a_domain_is_used_by_itself() -> None:
     servers = {"Name": "Ours", "ConnectorType": "OnPremises", "SmartHosts": ["mail.contoso.com"], "RecipientDomains": ["*"]}
 
     assert end(outbound(), tenant(outbound_connectors=[servers])) == "on_premises"
-    assert end(outbound(), tenant(outbound_connectors=[servers, partner])) == "relayed"
+    assert end(outbound(), tenant(outbound_connectors=[servers, foreign])) == "relayed"
     assert end(outbound(), tenant(outbound_connectors=[{**servers, "IsTransportRuleScoped": True}])) == "relayed"
 
 

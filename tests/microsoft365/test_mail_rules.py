@@ -26,7 +26,8 @@ GROUP = "all@contoso.com"
 
 def counted(message: dict[str, Any], *, uncertain: dict[str, bool] | None = None, **properties: Any) -> int:
     """Return how often a rule with these properties acts on a message in Contoso."""
-    here = tenant(transport_rules=[rule("It", PrependSubject="x", **properties)])
+    nested = {"address": "some@contoso.com", "kind": "group", "members": ["eve@example.org", "all@contoso.com"]}
+    here = tenant(recipients=[nested], transport_rules=[rule("It", PrependSubject="x", **properties)])
     return int(carried(message, here, **(uncertain or {}))["rules"].get("It", 0))
 
 
@@ -79,6 +80,48 @@ FITTING: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         inbound(headers={"X-Tag": "reed"}),
         inbound(),
     ),
+    (
+        "HeaderContainsMessageHeader, one of two words",
+        {"HeaderContainsMessageHeader": "X-Tag", "HeaderContainsWords": ["blue", "red"]},
+        inbound(headers={"X-Tag": "red"}),
+        inbound(headers={"X-Tag": "green"}),
+    ),
+    (
+        "SubjectMatchesPatterns, one of two",
+        {"SubjectMatchesPatterns": ["^x", "fer$"]},
+        inbound(subject="an offer"),
+        inbound(subject="offered"),
+    ),
+    (
+        "AnyOfCcHeader",
+        {"AnyOfCcHeader": ["ben@contoso.com"]},
+        inbound(headers={"Cc": "Ben <ben@contoso.com>, x@y.example"}),
+        inbound(),
+    ),
+    ("AnyOfToCcHeader", {"AnyOfToCcHeader": ["ben@contoso.com"]}, inbound(headers={"Cc": "ben@contoso.com"}), inbound()),
+    (
+        "AnyOfToHeader, as the header says",
+        {"AnyOfToHeader": ["ben@contoso.com"]},
+        inbound(headers={"To": "ben@contoso.com"}),
+        inbound(),
+    ),
+    ("AnyOfToHeaderMemberOf", {"AnyOfToHeaderMemberOf": [GROUP]}, inbound(), outbound()),
+    (
+        "BetweenMemberOf1 and 2",
+        {"BetweenMemberOf1": ["some@contoso.com"], "BetweenMemberOf2": [GROUP]},
+        outbound(header_from="eve@example.org", recipients=["ada@contoso.com"]),
+        inbound(header_from="mallory@example.org"),
+    ),
+    (
+        "BetweenMemberOf1 and 2, the other way",
+        {"BetweenMemberOf1": [GROUP], "BetweenMemberOf2": ["some@contoso.com"]},
+        outbound(header_from="eve@example.org", recipients=["ada@contoso.com"]),
+        outbound(header_from="ada@contoso.com", recipients=["x@example.net"]),
+    ),
+    ("SentToMemberOf, nested", {"SentToMemberOf": ["some@contoso.com"]}, inbound(), outbound(recipients=["x@example.net"])),
+    ("SentToMemberOf, one of two", {"SentToMemberOf": ["none@contoso.com", GROUP]}, inbound(), outbound()),
+    ("RecipientAddressMatchesPatterns", {"RecipientAddressMatchesPatterns": ["^ada"]}, inbound(), outbound()),
+    ("FromAddressContainsWords", {"FromAddressContainsWords": ["@example.org"]}, inbound(), outbound()),
     ("MessageTypeMatches", {"MessageTypeMatches": "OOF"}, outbound(kind="auto_reply"), outbound()),
     ("SubjectContainsWords", {"SubjectContainsWords": ["offer"]}, inbound(subject="An Offer!"), inbound(subject="offering")),
     ("SubjectOrBodyContainsWords", {"SubjectOrBodyContainsWords": ["offer"]}, inbound(body="an offer"), inbound()),
@@ -294,6 +337,14 @@ def test_only_the_envelope_of_sealed_mail_is_readable() -> None:
 
     assert end(sealed, tenant(transport_rules=[rejects])) == "rejected 5.7.1"
     assert end(inbound(), tenant(transport_rules=[rejects])) == "delivered"
+
+
+def test_a_number_of_zero_is_a_condition() -> None:
+    """SCLOver 0: only what has a level at all."""
+    rules = [rule("Before", SCLOver=0, PrependSubject="x"), rule("Level", SetSCL=0), rule("After", SCLOver=0, PrependSubject="y")]
+
+    assert carried(inbound(), tenant(transport_rules=rules))["rules"] == {"Level": 1, "After": 1}
+    assert counted(inbound(), HasNoClassification=True) == 1
 
 
 def test_a_condition_that_no_message_here_can_meet_fits_nothing() -> None:
