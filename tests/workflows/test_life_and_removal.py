@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
-from shared.domain.grant import GrantState, Waiver
+from shared.commands import CommandReusedError
+from shared.domain.grant import GrantState, Row, Waiver
 from shared.domain.problems import ProblemError
 from shared.domain.steps import StepName, StepState
 from shared.mailflow.drain import QUEUES_LIVE
@@ -43,6 +44,10 @@ async def _command(case: Case, kind: type[GrantCommand], **fields: Any) -> None:
     await case.parts.container.site.commands.execute(cast("Command", command))
 
 
+async def _commands(case: Case, prefix: str) -> list[Row]:
+    return await case.parts.container.storage.grants.rows(case.grant_id, prefix)
+
+
 def _rules(case: Case) -> dict[str, str]:
     return {rule["Name"]: rule["State"] for rule in case.tenant.exchange.get("TransportRule", ()) if MINE in rule["Name"]}
 
@@ -69,6 +74,11 @@ async def test_a_pause_and_a_resumption_show_in_the_tenant(case: Case) -> None:
     await _command(case, PauseRouting)
     await case.settle(ACTIVATION)
     paused, state = _rules(case), (await case.grant()).state
+    (pause,) = [row.key.removeprefix("command|Pause") for row in await _commands(case, "command|Pause")]
+    with pytest.raises(CommandReusedError):
+        await case.parts.container.site.commands.execute(
+            ResumeRouting(command_id=f"Pause{pause}", grant_id=case.grant_id, requested_by="ann")
+        )
     await _command(case, ResumeRouting)
     await case.settle(ACTIVATION)
 

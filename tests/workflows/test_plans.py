@@ -10,7 +10,7 @@ from shared.workflows.mail_flow import mail_flow
 from shared.workflows.plans import APPLIED_AT, PLAN, PLAN_ROWS
 from tests.unit.mailflow.requests import SETTINGS
 from tests.workflows.fake_exchange import PowerCutError
-from tests.workflows.mail_flow_runs import NAMES, Bench
+from tests.workflows.mail_flow_runs import GROUP_INTENT, NAMES, Bench
 
 ASKING = SETTINGS.model_copy(update={"plan_approval": "operator"})
 
@@ -76,6 +76,16 @@ async def test_a_tenant_that_changed_after_the_approval_is_asked_about_again() -
     assert [row.key for row in await bench.rows.rows(PLAN_ROWS)] == [f"{PLAN_ROWS}0001", f"{PLAN_ROWS}0002"]
     first, second = await bench.rows.rows(PLAN_ROWS)
     assert first.value["digest"] == digest != second.value["digest"]
+
+
+async def test_an_approval_is_for_what_it_was_shown() -> None:
+    """What is wanted has changed between the plan and its approval: the new plan waits, whatever was approved."""
+    bench, digest = await _asked()
+    bench.intent = replace(GROUP_INTENT, approved_plan=digest)
+
+    assert _problem(await bench.once(mail_flow)) == "plan_awaits_approval"
+    assert len(await bench.rows.rows(PLAN_ROWS)) == 2
+    assert bench.exchange.writes == []
 
 
 async def test_a_plan_that_was_carried_out_counts_no_more() -> None:
