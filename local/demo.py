@@ -23,7 +23,6 @@ from local.tour import change_of_mind, tour
 ACCOUNT_ID, ACCOUNT_NAME = "contoso", "Contoso"
 """The account that a local console begins with."""
 POLL_SECONDS = 0.1
-COMPLETED = "completed"
 ACTIVE = ("queued", "waiting")
 TIMERS = ("sweep", "drain_poison_queues", "count_accounts")
 WALK_PAGES = 8
@@ -152,7 +151,7 @@ class _Watch:
         while True:
             grant = await self.both.operator.json(f"{self.local.console}/api/v1{grant_url}")
             show(grant)
-            if grant["state"] == COMPLETED:
+            if grant["state"] in program.COMPLETE:
                 return
             self._raise_on_problem(grant)
             self._raise_when_still(grant)
