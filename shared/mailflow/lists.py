@@ -88,7 +88,7 @@ class SpoofEntries:
     def read(self, found: Sequence[Found], name: str) -> list[str]:
         """Return the pairs that are allowed; a pair that is blocked is somebody's decision and no entry of this list."""
         del name
-        return [_spoof_text(item) for item in found if str(item["Action"]).casefold() == "allow"]
+        return [spoof_text(item) for item in found if str(item.get("Action")).casefold() == "allow"]
 
     def add(self, noun: str, name: str, entries: Sequence[str], current: Sequence[str]) -> list[Cmdlet]:
         """Make each entry."""
@@ -97,7 +97,7 @@ class SpoofEntries:
 
     def take(self, noun: str, name: str, entries: Sequence[str], found: Sequence[Found]) -> list[Cmdlet]:
         """Remove the entries by their ids."""
-        ids = [str(item["Identity"]) for item in found if has_entry(name, entries, _spoof_text(item))]
+        ids = [str(item["Identity"]) for item in found if has_entry(name, entries, spoof_text(item))]
         return [(f"Remove-{noun}", {"Ids": ids}, entries)]
 
     def script(self, noun: str, identity: str, name: str, entries: Sequence[str]) -> str:
@@ -136,8 +136,9 @@ def spoof_entry(spoof_type: str, user: str, infrastructure: str) -> str:
     return f"{spoof_type} {user} {infrastructure}"
 
 
-def _spoof_text(item: Found) -> str:
-    return spoof_entry(str(item["SpoofType"]), str(item["SpoofedUser"]), str(item["SendingInfrastructure"]))
+def spoof_text(item: Found) -> str:
+    """Write an entry for a spoofed sender as it was read, allowed or blocked, as the text that stands for it."""
+    return spoof_entry(*(str(item.get(name) or "") for name in ("SpoofType", "SpoofedUser", "SendingInfrastructure")))
 
 
 def _spoof_pair(entry: str) -> dict[str, str]:

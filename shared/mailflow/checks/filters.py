@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from shared.domain.grant import Direction
 from shared.mailflow.checks.finding import Check, Finding, FindingKind, Severity
 from shared.mailflow.checks.values import egress, is_on, name_of, says, shown, texts
-from shared.mailflow.desired import DesiredSetting, Request
+from shared.mailflow.compare import has_entry
+from shared.mailflow.desired import DesiredSetting, Request, desired_settings
+from shared.mailflow.lists import SPOOF_ENTRIES, spoof_text
 from shared.mailflow.networks import overlapping
 from shared.mailflow.tenant import TenantObjects
 
 CONTENT_FILTERS = "Get-HostedContentFilterPolicy"
 CONNECTION_FILTERS = "Get-HostedConnectionFilterPolicy"
+SPOOFED_SENDERS = f"Get-{SPOOF_ENTRIES}"
 PHISHING_POLICIES = "Get-AntiPhishPolicy"
 PRESET_RULES = ("Get-EOPProtectionPolicyRule", "Get-ATPProtectionPolicyRule")
 SPF_HARD_FAIL = "MarkAsSpamSpfRecordHardFail"
@@ -33,6 +36,13 @@ _BLOCKED = FindingKind(
     "take {addresses} out of 'Always block messages from the following IP addresses or address range', press Save; then open "
     "this step again.",
     evidence=("IPBlockList",),
+)
+_PAIR_BLOCKED = FindingKind(
+    Severity.BLOCKING,
+    "The tenant blocks spoofed senders that Grantline is to allow ({entries}): its allow entries can't be added.",
+    "Open https://security.microsoft.com/tenantAllowBlockList > Spoofed senders, and delete {entries} if nobody needs them "
+    "blocked; or let the operator leave 'spoof' out of GRANTLINE_ALLOW_ENTRIES; then open this step again.",
+    evidence=("SpoofedUser", "SendingInfrastructure", "SpoofType", "Action"),
 )
 _DMARC = FindingKind(
     Severity.NOTICE,
@@ -99,6 +109,15 @@ def _preset_policies(_: Request, tenant: TenantObjects) -> Iterator[Finding]:
         yield _PRESET.about(name, evidence)
 
 
+def _spoofed_senders(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
+    """A pair is in the list once, allowed or blocked; what somebody blocks is theirs to decide."""
+    wanted = [entry for item in desired_settings(request) if item.noun == SPOOF_ENTRIES for entry in item.adds]
+    for found in tenant.of(SPOOFED_SENDERS) if wanted else ():
+        if says(found, "Action", "block") and has_entry("Entries", wanted, spoof_text(found)):
+            names = ("SpoofedUser", "SendingInfrastructure", "SpoofType", "Action")
+            yield _PAIR_BLOCKED.about(spoof_text(found), shown(found, *names), entries=spoof_text(found))
+
+
 FILTER_CHECKS = (
     Check(
         "spf_hard_fail",
@@ -113,6 +132,13 @@ FILTER_CHECKS = (
         frozenset({CONNECTION_FILTERS}),
         (_BLOCKED,),
         _connection_filter,
+    ),
+    Check(
+        "spoofed_senders",
+        "No spoofed sender is blocked that is to be allowed",
+        frozenset({SPOOFED_SENDERS}),
+        (_PAIR_BLOCKED,),
+        _spoofed_senders,
     ),
     Check(
         "dmarc_reject",

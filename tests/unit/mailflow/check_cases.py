@@ -53,6 +53,11 @@ def _blocks(*addresses: str) -> Objects:
     return {"HostedConnectionFilterPolicy": [{"Name": "Default", "IPBlockList": list(addresses)}]}
 
 
+def _spoofs(spoof_type: str, action: str) -> Objects:
+    pair = {"SpoofType": spoof_type, "SpoofedUser": "*", "SendingInfrastructure": "relay.scanner.example.net"}
+    return {"TenantAllowBlockListSpoofItems": [{**pair, "Action": action}]}
+
+
 def _addresses(count: int) -> list[str]:
     return [f"10.0.{number // 250}.{number % 250}" for number in range(count)]
 
@@ -117,6 +122,16 @@ CASES: tuple[Case, ...] = (
         says="192.0.2.0/25",
     ),
     Case("of the other direction", "connection_filter", _blocks(*OUT_EGRESS), directions=INBOUND),
+    Case(
+        "somebody blocks what is to be allowed",
+        "spoofed_senders",
+        _spoofs("External", "block"),
+        ((B, "External * relay.scanner.example.net"),),
+        says="External * relay.scanner.example.net",
+        settings={"GRANTLINE_ALLOW_ENTRIES": "spoof"},
+    ),
+    Case("allowed already", "spoofed_senders", _spoofs("External", "Allow"), settings={"GRANTLINE_ALLOW_ENTRIES": "spoof"}),
+    Case("nothing is to be allowed", "spoofed_senders", _spoofs("External", "Block")),
     Case("Microsoft's default", "dmarc_reject", _dmarc(honored=True), ((N, "D"),)),
     Case("not honoured", "dmarc_reject", _dmarc(honored=False)),
     Case("outbound alone", "dmarc_reject", _dmarc(honored=True), directions=OUTBOUND),
