@@ -24,7 +24,7 @@ IRREVERSIBLE: Mapping[str, str] = {
     "Microsoft offers no way back; nothing else about the tenant changes by it.",
 }
 """Changes that nobody can take back, by cmdlet, in words (real-tenants.md 12)."""
-MAXIMUM_DOMAINS = 5
+MAXIMUM_DOMAINS = 3
 """How many domains are tried with everything that can't be told; the others, which differ by name, with what is probable."""
 _NAMED = 5
 """How many domains are named where a route is the same for more."""

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from shared.mailflow import plan as planning
-from shared.mailflow.desired import DesiredObject, Request, desired_objects
+from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects
+from shared.mailflow.diff import changes
 from shared.mailflow.kinds import Kind
 from shared.mailflow.plan import make_plan
-from shared.mailflow.route.findings import UNSAFE, Harm
+from shared.mailflow.route.findings import UNSAFE, Harm, examine
+from shared.mailflow.route.foresee import foresee
+from shared.mailflow.route.samples import samples_of
+from shared.mailflow.route.situation import Situation
 from tests.mailflow.mutations import MUTATIONS, Mutation
 from tests.unit.mailflow.requests import request
 from tests.unit.mailflow.tenants import tenant
@@ -66,6 +70,16 @@ def test_an_error_that_defers_loses_nothing_silently(monkeypatch: pytest.MonkeyP
     harms = {each.harm for each in make_plan(WANTED, tenant(TransportRule=[])).findings if each.sample == "from outside"}
 
     assert Harm.LOSS in harms
+
+
+def test_routing_without_a_way_back_is_found() -> None:
+    """A state in which the routing is on and the return connectors are missing loses what is routed out."""
+    first, on = tenant(TransportRule=[]), replace(WANTED, routing=Routing.ON)
+    pending = [each for each in changes(desired_objects(on), first, on.grant_id) if each.cmdlet != "New-InboundConnector"]
+    state = foresee(first, pending)
+    routes = examine(samples_of(on, "contoso.com"), Situation(on, first), Situation(on, state), is_on=False)
+
+    assert (Harm.LOSS, "to outside") in {(each.harm, each.sample) for route in routes for each in route.findings}
 
 
 def _tests_named() -> set[str]:

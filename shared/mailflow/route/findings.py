@@ -94,7 +94,9 @@ def _route(sample: Sample, before: Situation, after: Situation, is_on: bool, tri
     told: tuple[str, str] | None = None
     waiting: list[Mapping[str, bool]] = [{}]
     seen = {frozenset[str]()}
-    while waiting and len(seen) <= tries + 1:
+    for _ in range(tries + 1):
+        if not waiting:
+            break
         choices = waiting.pop(0)
         oracles = (Oracle(choices), Oracle(choices))
         was, becomes = (travel(world, start, oracle) for world, oracle in zip(worlds, oracles, strict=True))
@@ -103,7 +105,7 @@ def _route(sample: Sample, before: Situation, after: Situation, is_on: bool, tri
             found.setdefault((finding.harm, finding.cause), finding)
         for key, decision in {**oracles[0].asked, **oracles[1].asked}.items():
             flipped = frozenset([*choices, key])
-            if key not in choices and len(flipped) <= 2 and flipped not in seen and tries:
+            if key not in choices and len(flipped) <= 2 and flipped not in seen:
                 seen.add(flipped)
                 waiting.append({**choices, key: not decision})
     return Route(sample, *(told or ("", "")), tuple(sorted(found.values(), key=lambda each: list(Harm).index(each.harm))))

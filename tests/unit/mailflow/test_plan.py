@@ -125,6 +125,17 @@ def test_a_foreign_lock_down_makes_a_plan_unsafe() -> None:
     assert any(route["problem"] and "5.7.51" in route["problem"] for route in document["routes"])
 
 
+def test_each_of_many_rules_that_can_not_be_read_is_tried() -> None:
+    """However many such rules a tenant has, the one that would harm is found by itself."""
+    rules = [rule(f"Unreadable {number}", HasClassification="Secret", PrependSubject="x") for number in range(12)]
+    above = rule("Adds", HasClassification="Secret", AddToRecipients=["boss@contoso.com"])
+    ends = rule("Ends", SubjectContainsWords=["x"], DeleteMessage=True)
+    wanted = replace(request((Direction.OUTBOUND,)), accepted_domains=WANTED.accepted_domains[:1])
+    document = make_plan(wanted, tenant(*rules, above, ends)).document()
+
+    assert any("'Adds'" in finding["what"] for finding in document["findings"])
+
+
 def test_what_microsoft_leaves_open_is_told_apart() -> None:
     """A switch that may be the other way does not make a plan unsafe; what would follow is an open question."""
     questions = make_plan(WANTED, tenant()).document()["open_questions"]
