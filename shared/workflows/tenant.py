@@ -19,6 +19,7 @@ from shared.mailflow.desired import (
     group_names,
 )
 from shared.mailflow.diff import (
+    CUSTOMIZATION,
     Change,
     Difference,
     changes,
@@ -29,6 +30,7 @@ from shared.mailflow.diff import (
     setting_reads,
 )
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
+from shared.mailflow.snapshot import FORMER_ROWS
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
 from shared.ports import CmdletAnswer, CmdletCall, Exchange, NotFoundError, RefusedError
@@ -38,6 +40,8 @@ WRITE_MARGIN = timedelta(seconds=10)
 """No write begins with less time left: a cmdlet that has begun is to end, and be journaled, within the run."""
 OBJECT_READS = frozenset({"Get-AcceptedDomain", *(kind.get for kind in KINDS.values())})
 """What must be read to know where the objects of a grant stand."""
+NOT_CUSTOMIZED = "organization_not_customized"
+"""The problem of a write that Exchange refuses before the organization is customized."""
 EXISTS_ALREADY = "already exists"
 """What Exchange says of a name that is taken (ADObjectAlreadyExistsException)."""
 _GET_GROUP = KINDS[Kind.DISTRIBUTION_GROUP].get
@@ -152,7 +156,12 @@ async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int
         if not holds_step:
             return False
         await _check_current(exchange, change)
-        await _write(exchange, change)
+        try:
+            await _write(exchange, change)
+        except RefusedError as error:
+            if await _is_spreading(run, error):
+                raise StaleReadError("the organization's customization has not spread to all servers yet") from None
+            raise
         await gather(journal.after(name, change.result), show_progress(run, pending[number:], of))
     return True
 
@@ -162,6 +171,12 @@ async def show_progress(run: Run, pending: Sequence[Change], of: int) -> None:
     unfinished = {change.object.name for change in pending}
     value = {"objects": max(of - len(unfinished), 0), "of": of, "at": schedule.stamp(run.clock())}
     await run.clients.rows.put(progress_row(run.step.name, value))
+
+
+async def _is_spreading(run: Run, error: RefusedError) -> bool:
+    """True when Exchange refuses for want of the customization that Grantline has enabled: it may take an hour to be seen."""
+    noun, what = CUSTOMIZATION
+    return error.problem.code == NOT_CUSTOMIZED and await run.clients.rows.row(f"{FORMER_ROWS}{noun}|{what}") is not None
 
 
 async def _check_current(exchange: Exchange, change: Change) -> None:

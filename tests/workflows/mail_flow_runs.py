@@ -102,7 +102,8 @@ class MemoryRows:
 
     async def row(self, key: str) -> Facts | None:
         """Return what was written last under a key."""
-        return next((row.value for row in reversed(self.shown) if row.key == key), None)
+        kept = self.journal.kept.get(key)
+        return next((row.value for row in reversed(self.shown) if row.key == key), kept.value if kept else None)
 
     async def rows(self, prefix: str, *, of: str = "") -> list[Row]:
         """Return what was written last under each key that begins with ``prefix``, in key order; there is one grant."""

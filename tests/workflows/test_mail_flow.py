@@ -9,9 +9,11 @@ import pytest
 from shared.domain.grant import Direction, Intent, Scope
 from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
 from shared.domain.problems import problem
+from shared.mailflow.kinds import ENABLE_CUSTOMIZATION
 from shared.ports import RefusedError, TransientError
 from shared.settings import load
 from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, mail_flow, read_facts
+from shared.workflows.tenant import StaleReadError, apply, look
 from tests.unit.mailflow.requests import ENVIRONMENT, SETTINGS, request
 from tests.workflows.fake_exchange import FakeExchange, PowerCutError
 from tests.workflows.mail_flow_runs import DOMAIN_INTENT, GROUP_INTENT, NAMES, Bench
@@ -316,6 +318,34 @@ async def test_a_list_that_is_written_whole_keeps_what_came_after_the_read() -> 
     assert "Set-ArcConfig" not in [cmdlet for cmdlet, _ in bench.exchange.writes]
     assert isinstance(await bench.until_settled(mail_flow), Done)
     assert bench.tenant()["ArcConfig"][0]["ArcTrustedSealers"] == ["fabrikam.com", "later.example", "sealer.example"]
+
+
+class _Spreading(FakeExchange):
+    """Has been customized, and some of its servers do not know it yet."""
+
+    def run(self, cmdlet: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        """Refuse what a server refuses that takes the organization for one that never was customized."""
+        if cmdlet == ENABLE_CUSTOMIZATION:
+            self.objects["OrganizationConfig"][0]["IsDehydrated"] = False
+            return []
+        if cmdlet == "Set-HostedConnectionFilterPolicy":
+            raise RefusedError("refused", problem("organization_not_customized"))
+        return super().run(cmdlet, parameters)
+
+
+@pytest.mark.parametrize(("is_dehydrated", "error"), [(True, StaleReadError), (False, RefusedError)])
+async def test_a_customization_of_ours_is_given_time(is_dehydrated: bool, error: type[Exception]) -> None:
+    """What Exchange refuses until the customization that we enabled has spread is tried again; other refusals are a person's."""
+    bench = Bench(exchange=_Spreading(), settings=load({**ENVIRONMENT, "GRANTLINE_ALLOW_ENTRIES": "ip"}))
+    bench.exchange.objects["OrganizationConfig"] = [{"Name": "contoso", "IsDehydrated": is_dehydrated}]
+    view = await look(bench.run(), bench.exchange)
+    with pytest.raises(error):
+        await apply(bench.run(), bench.exchange, view.changes, len(view.desired))
+    again = await look(bench.run(), bench.exchange)
+
+    assert [change.cmdlet == ENABLE_CUSTOMIZATION for change in (view.changes[0], again.changes[0])] == [is_dehydrated, False]
+    with pytest.raises(error):
+        await apply(bench.run(), bench.exchange, again.changes, len(view.desired))
 
 
 class _Throttled(FakeExchange):
