@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -15,6 +16,15 @@ _KEY_BITS = 2048
 def base64url(value: bytes) -> str:
     """Base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+@lru_cache(maxsize=4)
+def _read(pem: bytes) -> rsa.RSAPrivateKey:
+    # Reading checks the key's primes, which takes nearly as long as to make one: once in a process is enough.
+    key = serialization.load_pem_private_key(pem, password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise TypeError("the signing key is not an RSA key")
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +42,7 @@ class SigningKeys:
     @classmethod
     def load(cls, pem: bytes) -> SigningKeys:
         """The key of a data directory; raises ValueError or TypeError when it is no RSA key in PEM."""
-        key = serialization.load_pem_private_key(pem, password=None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise TypeError("the signing key is not an RSA key")
-        return cls._of(key)
+        return cls._of(_read(pem))
 
     @classmethod
     def _of(cls, key: rsa.RSAPrivateKey) -> SigningKeys:

@@ -9,14 +9,17 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import jwt
 
+from local.microsoft365.keys import SigningKeys
 from local.microsoft365.model import Registration, RequiredPermission, Tenant
 from local.microsoft365.server import Options, serve
 from local.microsoft365.simulation import Simulation
@@ -276,12 +279,26 @@ def claims_of(token: str) -> dict[str, Any]:
 async def running(tmp_path: Path, claims: str | None = "DirectoryRole", **options: Any) -> AsyncIterator[Platform]:
     """Serve a simulation with test registrations."""
     applications = write_applications(tmp_path / "applications", claims)
-    chosen: dict[str, Any] = {"applications": applications, "console": CONSOLE, **options}
+    chosen: dict[str, Any] = {"applications": applications, "console": CONSOLE, "data": _data_directory(tmp_path), **options}
     async with serve(Options(**chosen)) as simulation, new_client(simulation) as client:
         platform = Platform(simulation, client)
         yield platform
         for browser in platform.browsers:
             await browser.aclose()
+
+
+@cache
+def _signing_key() -> bytes:
+    """A signing key for all simulations of this process: to make one takes as long as many a test."""
+    return SigningKeys.generate().pem()
+
+
+def _data_directory(parent: Path) -> Path:
+    """A new data directory with nothing but a signing key in it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    path = Path(mkdtemp(prefix="microsoft365-", dir=parent))
+    (path / "signing-key.pem").write_bytes(_signing_key())
+    return path
 
 
 def new_client(simulation: Simulation) -> httpx.AsyncClient:

@@ -161,7 +161,7 @@ async def test_a_state_of_another_version_is_not_touched(tmp_path: Path) -> None
 
 async def test_without_a_data_directory_nothing_stays(tmp_path: Path) -> None:
     """The temporary folder is gone at the end."""
-    async with running(tmp_path) as platform:
+    async with running(tmp_path, data=None) as platform:
         folder = platform.simulation.ca_file.parent
         assert folder.is_dir()
 
