@@ -10,11 +10,12 @@ import asyncio
 import io
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops
 from playwright.async_api import Browser, Page, async_playwright
@@ -29,7 +30,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
 USERS = 1000
 TENANT = ("--role-delay", "8")
 """The tenant's role takes its time, so that a wait is seen."""
-WAIT_SECONDS, POLL_SECONDS = 30, 0.1
+WAIT_SECONDS, POLL_SECONDS = 90, 0.1
 CUSTOMER, OTHER_CUSTOMER = "contoso", "fabrikam"
 COLOURS = 64
 """Colours of a picture's palette: pages of flat colours look the same, and the file is a quarter."""
@@ -130,6 +131,7 @@ class Walk:
         await self.take(Moment.WAITING, page)
         await consent(page, DIRECTORY, administrator)
         await until_complete(page)
+        await self.until(page, lambda grant: grant["state"] == "protecting")
         await self.take(Moment.COMPLETED, page)
         await page.goto(f"{self.here}/remove")
         await page.get_by_role("button", name="Remove everything").click()
@@ -137,11 +139,14 @@ class Walk:
         await self.take(Moment.REMOVING, page)
 
     async def until_waiting(self, page: Page, name: str) -> None:
-        """Look again and again until a step waits for Microsoft. Raises TimeoutError when it does not."""
+        """Wait until a step waits for Microsoft. Raises TimeoutError when it does not."""
+        await self.until(page, lambda grant: any(step["name"] == name and step["state"] == "waiting" for step in grant["steps"]))
+
+    async def until(self, page: Page, condition: Callable[[Any], bool]) -> None:
+        """Look at the grant again and again until it is as wanted. Raises TimeoutError when it never is."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                grant = await (await page.request.get(f"/api/v1{self.here}")).json()
-                if any(step["name"] == name and step["state"] == "waiting" for step in grant["steps"]):
+                if condition(await (await page.request.get(f"/api/v1{self.here}")).json()):
                     return
                 await asyncio.sleep(POLL_SECONDS)
 
