@@ -14,7 +14,7 @@ from shared.mailflow.route.model import SWITCHES
 from tests.mailflow.agreement import both, disagreements, turned
 
 CASES = [json.loads(path.read_text()) for path in sorted((Path(__file__).parent / "cases").glob("*.json"))]
-RANDOM = int(os.environ.get("GRANTLINE_ROUTE_CASES", "1500"))
+RANDOM = int(os.environ.get("GRANTLINE_ROUTE_CASES", "1000"))
 """How many random traces are compared; `make test-routes` compares 100,000."""
 
 

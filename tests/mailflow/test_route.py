@@ -42,6 +42,13 @@ def test_a_group_that_was_not_read_can_not_be_told() -> None:
     assert outcome(_document(tenants=[{**tenant, "transport_rules": [rule]}]))["untold"] == ["Group"]
 
 
+def test_a_rule_on_original_addresses_can_not_be_told() -> None:
+    """Which alias a message was written to is not known any more once its recipients are found."""
+    rule = {"Name": "Original", "SentTo": ["ada@contoso.com"], "RecipientAddressType": "Original", "DeleteMessage": True}
+
+    assert outcome(_document(rule))["untold"] == ["Original"]
+
+
 @pytest.mark.parametrize("changes", [{"version": 2}, {"uncertain": {"moon_is_full": True}}])
 def test_a_document_that_nobody_understands_is_refused(changes: dict[str, Any]) -> None:
     """Another version and a switch that nobody knows are errors, not guesses."""

@@ -42,6 +42,8 @@ def compile_rule(settings: Settings) -> Rule | None:
             actions[name] = value
         elif (condition in CONDITIONS and condition not in COMPANIONS) or name in _TIMES:
             tests[prefix].append(cannot_be_told)
+    if settings.get("RecipientAddressType") == "Original" and any(recipient_tests.values()):
+        tests[""].append(cannot_be_told)  # who a message was written to is lost when recipients are found
     return Rule(
         str(settings["Name"]),
         str(settings.get("Mode") or "Enforce") == "Enforce",
