@@ -104,6 +104,7 @@ async def obtain(both: People, local: Local, plan: Plan, show: Show) -> str:
 async def use(both: People, local: Local, grant_url: str) -> Receipt:
     """Use what a completed grant leaves, and return its receipt. Raises DemoError or BrowserError."""
     receipt = await both.operator.json(f"{local.console}/api/v1{grant_url}/receipt")
+    await program.listed(local.console)
     await _run_timers(local)
     await program.use(local.console, ACCOUNT_ID, receipt)
     await tour(both.operator, local.console, grant_url, receipt)

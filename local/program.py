@@ -55,6 +55,19 @@ async def use(console: str, account_id: str, receipt: Mapping[str, Any]) -> None
         await _count(program)
 
 
+async def listed(console: str) -> None:
+    """Wait until the list of accounts, which follows the grants' events, shows a complete one. Raises BrowserError."""
+    async with httpx.AsyncClient(base_url=console, trust_env=False) as client:
+        program = Program(client, await _operations(client))
+        ends = time.monotonic() + COUNTED_SECONDS
+        while True:
+            page = await program.ask("api_accounts", count="100")
+            if COMPLETE.intersection(item["state"] for item in page["items"]):
+                return
+            _must(time.monotonic() < ends, "the account is not listed as complete", page)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
 async def _operations(client: httpx.AsyncClient) -> dict[str, tuple[str, str]]:
     answer = await client.get("/api/v1/openapi.json")
     if answer.status_code != 200:
