@@ -246,7 +246,7 @@ class _Way:
 def _reply(copy: Copy, replier: str) -> Copy:
     """Return the automatic reply to a message: a small one of its own, with a null sender."""
     subject = f"Automatic reply: {copy.headers.get('subject', copy.message.subject)}"
-    findings = {"spf": "none", "dkim": "pass", "dmarc_policy": "none", "verdict": "none"}
+    findings = {"spf": "pass", "dkim": "pass", "dmarc_policy": "none", "verdict": "none"}
     message = replace(copy.message, subject=subject, body="", size_kb=1, to=(copy.mail_from,), source_ip="", **findings)
     return Copy("", replier, (copy.mail_from,), {}, "auto_reply", message, tenant=copy.tenant, hops=copy.hops)
 
