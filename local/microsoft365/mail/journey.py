@@ -72,8 +72,12 @@ class Journey:
         """Take a message from a server on the internet, on premises, or a scanner: find whose it is, and go on there.
 
         `edge` is the tenant whose MX the server gave it to; None: to that of each recipient. Returns what the server is
-        answered: the enhanced status of the first refusal, empty when all was taken.
+        answered: the enhanced status of the first refusal, empty when all was taken. A message that has been through too many
+        tenants is refused whole, whoever is to get it.
         """
+        if copy.passes >= MAXIMUM_PASSES:
+            self.record.end_all(copy, "rejected", "5.4.14")
+            return "5.4.14"
         found = attribute(self._tenants, copy, self._switches)
         if found is not None and edge is found[0]:
             return self._pass(edge, copy, found[1])
