@@ -169,9 +169,15 @@ async def shown_grant(site: Site, request: Request, stored: Grant) -> dict[str, 
         "may_act": access.RANKS.get(request.visitor.role, 0) != access.RANKS[access.Role.VIEWER],
         "asked": {name: site.microsoft.identity.asked_permissions(name) for name in APPLICATIONS},
         "expiry": "" if view["role"]["end"] in ("", role.NO_END) else role.EXPIRY,
-        "released": views.problem_view(problem("tenant_released")) if stored.released_at else None,
+        "released": _over(stored),
         "start_again": address("/grant-access", {"account_id": stored.account_id, "account_name": stored.account_name}),
     }
+
+
+def _over(stored: Grant) -> views.View | None:
+    """Return why nothing is done for a grant any more; None while it lives."""
+    code = "grant_removed" if stored.intent.is_removed else "tenant_released"
+    return views.problem_view(problem(code)) if stored.released_at else None
 
 
 def _role_shown(site: Site, stored: Grant) -> dict[str, Any]:

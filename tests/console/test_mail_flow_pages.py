@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shared.domain.grant import Grant, GrantState
+from shared.domain.problems import CATALOGUE
 from shared.web import pages
 from shared.web.access import NOBODY, Role
 from shared.web.http import Request, Visitor
@@ -238,6 +239,7 @@ async def test_a_removals_report(parts: Grantline, situation: str) -> None:
     for each in [*report["restored"], *report["kept"], *report["irreversible"]]:
         assert each["object"] in page.words
     assert page.links()["Download as JSON"]
+    assert (CATALOGUE["grant_removed"].cause in page.words) is (situation == "removed")
 
 
 async def test_the_applications_that_are_still_allowed_are_named(parts: Grantline) -> None:
