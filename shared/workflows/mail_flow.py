@@ -10,13 +10,14 @@ from typing import Any
 from shared.domain import schedule
 from shared.domain.grant import Row
 from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
-from shared.domain.problems import problem
+from shared.domain.problems import Problem, problem
 from shared.mailflow import kinds
 from shared.mailflow.checks.catalogue import CHECKED_CMDLETS
 from shared.mailflow.desired import Routing
 from shared.mailflow.diff import Difference
 from shared.mailflow.facts import missing_facts
 from shared.mailflow.kinds import READ_CMDLETS
+from shared.mailflow.undo import routing_off
 from shared.ports import Exchange
 from shared.workflows.plans import KeptPlan, applied, newest_plan, plan_for, what_holds_up
 from shared.workflows.run import Run, told
@@ -32,6 +33,8 @@ READ_BACK_GIVE_UP = timedelta(minutes=15)
 SETTLING = timedelta(minutes=2)
 """How long after a write a difference is taken for a stale read: nothing is written again before."""
 LAST_WRITE = "last_write"
+SWITCHED_OFF = "switched_off"
+"""The fact that names the routing rules that went off because the way back was not there while a person was waited for."""
 
 
 async def mail_flow(run: Run) -> Outcome:
@@ -39,7 +42,8 @@ async def mail_flow(run: Run) -> Outcome:
     exchange = run.clients.microsoft.exchange(run.grant.tenant_id)
     view = await look(run, exchange, routing_of(run))
     if view.foreign:
-        return NeedsPerson(problem=problem("foreign_object", raw="; ".join(item.name for item in view.foreign)))
+        taken = problem("foreign_object", raw="; ".join(item.name for item in view.foreign))
+        return await _held_up(run, exchange, view, taken)
     await show_progress(run, view.changes, len(view.desired))
     if not view.changes:
         return _made(view, applied(run, await newest_plan(run)))
@@ -47,7 +51,28 @@ async def mail_flow(run: Run) -> Outcome:
         return wait_to_see(run, view.differences)
     plan = await plan_for(run, view)
     obstacle = what_holds_up(run, plan)
-    return NeedsPerson(problem=obstacle, facts=plan.facts) if obstacle else await _carry_out(run, exchange, view, plan)
+    if obstacle:
+        return await _held_up(run, exchange, view, obstacle, **plan.facts)
+    return await _carry_out(run, exchange, view, plan)
+
+
+async def _held_up(run: Run, exchange: Exchange, view: View, obstacle: Problem, **facts: Any) -> Outcome:
+    """Wait for a person. Where mail would not come back meanwhile it is no longer routed: that waits for nobody's approval."""
+    pending = routing_off(view.request, view.tenant) if _lacks_way_back(view) else []
+    try:
+        if not await apply(run, exchange, pending, len(view.desired)):
+            return Progress(facts=facts)
+    except StaleReadError as error:
+        return wait_to_see(run, view.differences, raw=str(error), **facts)
+    switched = {SWITCHED_OFF: [change.object.name for change in pending]} if pending else {}
+    return NeedsPerson(problem=obstacle, facts={**facts, **switched})
+
+
+def _lacks_way_back(view: View) -> bool:
+    """True where a return connector is gone, switched off, or somebody else's by now: what is routed would be refused."""
+    ways = [item for item in view.desired if item.kind is kinds.Kind.INBOUND_CONNECTOR]
+    found = [view.tenant.find(item) for item in ways]
+    return any(each is None or each.get("Enabled") is False for each in found) or any(item in ways for item in view.foreign)
 
 
 async def _carry_out(run: Run, exchange: Exchange, view: View, plan: KeptPlan) -> Outcome:

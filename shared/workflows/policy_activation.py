@@ -1,15 +1,18 @@
 """The routing rules are switched as the grant wants them: on, once the way back is verified, or off while it is paused."""
 
+import asyncio
 from datetime import timedelta
 
 from shared.domain import schedule
 from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON
-from shared.domain.outcomes import Done, Outcome, Progress, Reopen, Wait
+from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Reopen, Wait
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
+from shared.mailflow.checks.catalogue import CHECKED_CMDLETS, judge, unsettled
 from shared.mailflow.desired import Routing
 from shared.mailflow.diff import STATE, Change, Difference
 from shared.mailflow.kinds import DISABLE_RULE
+from shared.mailflow.plan import make_plan
 from shared.ports import Exchange
 from shared.workflows.mail_flow import READ_BACK_CAP, wait_to_see
 from shared.workflows.run import Run, told
@@ -26,11 +29,11 @@ async def policy_activation(run: Run) -> Outcome:
 
 
 async def _switch_on(run: Run, exchange: Exchange) -> Outcome:
-    """Switch the routing rules on. While anything else is not as verified, nothing is switched."""
-    view = await look(run, exchange, Routing.ON)
-    broken = _not_a_switch(view)
-    if broken:
-        return _restore(run, broken)
+    """Switch the routing rules on. While anything is not as verified, of others' objects too, nothing is switched."""
+    view = await look(run, exchange, Routing.ON, CHECKED_CMDLETS)
+    obstacle = await _obstacle(run, view) if view.differences else None
+    if obstacle:
+        return obstacle
     try:
         if not await apply(run, exchange, view.changes, len(view.desired)):
             return Progress()
@@ -40,6 +43,19 @@ async def _switch_on(run: Run, exchange: Exchange) -> Outcome:
     if left.differences:
         return wait_to_see(run, left.differences)
     return Done(facts={**_rules(view), "policy": run.grant.intent.policy, ROUTING: ROUTING_ON, ROUTING_OFF_AT: ""})
+
+
+async def _obstacle(run: Run, view: View) -> Outcome | None:
+    """Return why the routing may not go on: something of ours or others' has changed since, or mail would be harmed."""
+    broken = _not_a_switch(view)
+    if broken:
+        return _restore(run, broken, StepName.MAIL_FLOW)
+    unchecked = list(unsettled(judge(view.request, view.tenant), run.grant.intent.acknowledged))
+    if unchecked:
+        return _restore(run, unchecked, StepName.PREFLIGHT)
+    plan = await asyncio.to_thread(make_plan, view.request, view.tenant)  # the route model works for a while
+    harm = "; ".join(str(finding) for finding in plan.findings if finding.is_unsafe)
+    return NeedsPerson(problem=problem("plan_unsafe", raw=harm)) if harm else None
 
 
 async def switch_off(run: Run, exchange: Exchange) -> Outcome:
@@ -82,8 +98,8 @@ def _not_a_switch(view: View) -> list[Difference]:
     return [item for item in view.differences if item.property != STATE or item.object not in names]
 
 
-def _restore(run: Run, broken: list[Difference]) -> Wait:
-    """Wait a little, since reads may lag; then have the objects made again."""
+def _restore(run: Run, broken: list[Difference], owner: StepName) -> Wait:
+    """Wait a little, since reads may lag; then have the owner of what is not as verified begin again."""
     cause = told(broken)
-    then = Reopen(step=StepName.MAIL_FLOW, why=cause, problem=problem("fact_missing", cause=cause))
+    then = Reopen(step=owner, why=cause, problem=problem("fact_missing", cause=cause))
     return run.wait(READ_BACK_CAP, "Something that was verified is not seen", give_up=STALE_GIVE_UP, then=then)

@@ -9,10 +9,12 @@ import pytest
 from shared.domain.grant import Direction, Intent, Scope
 from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
 from shared.domain.problems import problem
+from shared.domain.steps import StepName
 from shared.mailflow.kinds import ENABLE_CUSTOMIZATION
 from shared.ports import RefusedError, TransientError
 from shared.settings import load
-from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, mail_flow, read_facts
+from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, SWITCHED_OFF, mail_flow, read_facts
+from shared.workflows.policy_activation import policy_activation
 from shared.workflows.tenant import StaleReadError, apply, look
 from tests.unit.mailflow.requests import ENVIRONMENT, SETTINGS, request
 from tests.workflows.fake_exchange import FakeExchange, PowerCutError
@@ -411,3 +413,44 @@ def test_reads_and_writes_are_told_apart() -> None:
     """What the role is checked for is what can be read, made, changed, switched and removed."""
     verbs = {"Get", "New", "Set", "Update", "Enable", "Disable", "Remove"}
     assert {cmdlet.partition("-")[0] for cmdlet in NEEDED_CMDLETS} == verbs
+
+
+@pytest.mark.parametrize("harm", ["gone", "off", "theirs"])
+async def test_routing_without_a_way_back_goes_off_while_a_person_is_waited_for(harm: str) -> None:
+    """No approval is needed to stop mail that would be refused on its way back; the repair itself waits for it."""
+    bench = Bench()
+    await bench.once(mail_flow)
+    await bench.once(policy_activation)
+    bench.steps[StepName.POLICY_ACTIVATION] = {}
+    bench.settings = SETTINGS.model_copy(update={"plan_approval": "operator"})
+    name = "Grantline Inline Outbound Return Connector"
+    if harm == "gone":
+        connectors = bench.exchange.objects["InboundConnector"]
+        bench.exchange.objects["InboundConnector"] = [item for item in connectors if item["Name"] != name]
+    else:
+        bench.exchange.tamper("InboundConnector", name, **({"Enabled": False} if harm == "off" else {"Comment": "theirs"}))
+    bench.exchange.calls.clear()
+    outcome = await bench.once(mail_flow)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert outcome.problem.code == ("foreign_object" if harm == "theirs" else "plan_awaits_approval")
+    assert sorted(outcome.facts[SWITCHED_OFF]) == sorted(NAMES[-2:])
+    assert {cmdlet for cmdlet, _ in bench.exchange.writes} == {"Disable-TransportRule"}
+    states = {rule["Name"]: rule["State"] for rule in bench.exchange.objects["TransportRule"]}
+    assert [states[name] for name in NAMES[-2:]] == ["Disabled", "Disabled"]
+
+
+async def test_routing_stays_on_while_another_repair_waits() -> None:
+    """What does not stop mail on its way back is put right after the approval, with the routing as it is."""
+    bench = Bench()
+    await bench.once(mail_flow)
+    await bench.once(policy_activation)
+    bench.steps[StepName.POLICY_ACTIVATION] = {}
+    bench.settings = SETTINGS.model_copy(update={"plan_approval": "operator"})
+    bench.exchange.tamper("TransportRule", NAMES[4], SetSCL=9)
+    bench.exchange.calls.clear()
+
+    outcome = await bench.once(mail_flow)
+    assert isinstance(outcome, NeedsPerson)
+    assert SWITCHED_OFF not in outcome.facts
+    assert bench.exchange.writes == []

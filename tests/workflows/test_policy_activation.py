@@ -10,6 +10,8 @@ from shared.domain.outcomes import Done, NeedsPerson, Progress, Reopen, Wait
 from shared.domain.schedule import stamp
 from shared.domain.steps import StepName
 from shared.mailflow.kinds import ENABLE_CUSTOMIZATION, KINDS, SETTING_CMDLETS
+from shared.mailflow.plan import Plan
+from shared.mailflow.route.findings import Harm, RouteFinding
 from shared.workflows.mail_flow import NEEDED_CMDLETS, mail_flow
 from shared.workflows.policy_activation import policy_activation
 from tests.workflows.fake_exchange import PowerCutError
@@ -107,7 +109,7 @@ async def test_a_verdict_rule_that_is_off_stops_the_activation() -> None:
 async def test_a_stale_read_of_the_switch_is_waited_for() -> None:
     """A switch that does not show at once costs a wait."""
     bench = await _applied()
-    bench.exchange.freeze(reads=10)
+    bench.exchange.freeze(reads=100)
     first = await bench.once(policy_activation)
     bench.exchange.stale_reads = 0
 
@@ -215,3 +217,40 @@ async def test_a_pause_between_two_switches_stops_the_next(writes: int) -> None:
 
     assert isinstance(await bench.once(policy_activation), Progress)
     assert _states(bench).count("Enabled") == writes
+
+
+async def test_anothers_lock_down_is_seen_before_the_routing_goes_on() -> None:
+    """A connector that refuses all mail but its own partner's, made during a pause, has preflight judge again."""
+    bench = await _applied()
+    lock_down = {
+        "Name": "Partner only",
+        "Enabled": True,
+        "ConnectorType": "Partner",
+        "SenderDomains": ["smtp:*;1"],
+        "SenderIPAddresses": ["203.0.113.0/24"],
+        "RestrictDomainsToIPAddresses": True,
+        "RestrictDomainsToCertificate": False,
+        "Comment": "",
+    }
+    bench.exchange.objects["InboundConnector"].append(lock_down)
+    outcome = await bench.until_settled(policy_activation)
+
+    assert isinstance(outcome, Reopen)
+    assert outcome.step is StepName.PREFLIGHT
+    assert "Partner only" in outcome.why
+    assert _states(bench) == ["Disabled", "Disabled"]
+    assert bench.exchange.writes == []
+
+
+async def test_mail_that_anothers_rule_would_lose_is_not_routed() -> None:
+    """What the checks take as it is, and the route model does not, is a person's matter before anything is switched."""
+    bench = await _applied()
+    harm = RouteFinding(Harm.LOOP, "own-domain spoof", "contoso.com", "It goes in circles.")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plan, "findings", [harm])
+        outcome = await bench.once(policy_activation)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert (outcome.problem.code, outcome.problem.raw) == ("plan_unsafe", "It goes in circles.")
+    assert _states(bench) == ["Disabled", "Disabled"]
+    assert isinstance(await bench.once(policy_activation), Done)
