@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.domain import schedule
 from shared.domain.decision import Decision, add_wait, ended, queue, unblock, with_events
-from shared.domain.grant import SEALED_ROW, Facts, Grant, Nudge, Row, Waiver
+from shared.domain.grant import ROUTING_OFF_AT, SEALED_ROW, Facts, Grant, Nudge, Row, Waiver
 from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import STEPS, StepName, StepState, ancestors
 
@@ -47,8 +47,9 @@ def resume(grant: Grant, now: datetime, *, actor: str) -> Decision | None:
     _check_lives(grant)
     if not grant.intent.is_paused:
         return None
-    grant = with_intent(grant, is_paused=False)
     step = grant.steps[StepName.POLICY_ACTIVATION]
+    step = replace(step, facts={**step.facts, ROUTING_OFF_AT: ""})  # before any rule goes on
+    grant = with_intent(grant, is_paused=False).with_step(step)
     if all(grant.steps[name].is_done for name in ancestors(step.name)):
         decision = look_again(grant, step.name, now)
     else:  # what was changed meanwhile is verified first

@@ -193,6 +193,7 @@ _TABLE = (
         "Wait until no message is under way",
         (StepName.ROUTING_REMOVAL,),
         Queue.MAIL_FLOW_CHANGES,
+        redone_after=(StepName.ROUTING_REMOVAL,),
         is_removal=True,
     ),
     StepDefinition(

@@ -62,12 +62,26 @@ def removal_reads(snapshot: Snapshot) -> frozenset[str]:
     return frozenset({"Get-AcceptedDomain", *(kind.get for kind in KINDS.values()), *(it.setting.get for it in snapshot.wrote)})
 
 
-def routing_off(request: Request, tenant: TenantObjects) -> list[Change]:
-    """Return what switches off every rule of ours that routes mail to the scanner; nothing else is touched."""
+def routing_rules(request: Request, tenant: TenantObjects, snapshot: Snapshot) -> list[Found]:
+    """Return every rule that routes mail to the scanner: one of ours, or one that names a connector of ours.
+
+    Whoever's comment it bears: what it routes can't come back once the way back is gone.
+    """
+    connectors = {name.casefold() for name in snapshot.created}
+    for found in tenant.owned(Kind.OUTBOUND_CONNECTOR, request.owners):
+        connectors |= {str(found.get(name) or "").casefold() for name in ("Name", "Identity", "Guid")} - {""}
+    own = tenant.owned(Kind.TRANSPORT_RULE, request.owners)
+    rules = [rule for rule in tenant.of(KINDS[Kind.TRANSPORT_RULE].get) if rule.get(ROUTES)]
+    return [rule for rule in rules if rule in own or str(rule[ROUTES]).casefold() in connectors]
+
+
+def routing_off(request: Request, tenant: TenantObjects, snapshot: Snapshot) -> list[Change]:
+    """Return what switches off every rule that routes mail to the scanner; nothing else is touched."""
     return [
-        Change(item, DISABLE_RULE, {"Identity": item.name, "Confirm": False}, {STATE: found[STATE]})
-        for item, found in _owned(request, tenant, Kind.TRANSPORT_RULE).items()
-        if found.get(ROUTES) and found[STATE] == Routing.ON
+        Change(OwnObject(Kind.TRANSPORT_RULE, str(found["Name"])), DISABLE_RULE, parameters, {STATE: found[STATE]})
+        for found in routing_rules(request, tenant, snapshot)
+        if found[STATE] == Routing.ON
+        for parameters in [{"Identity": str(found["Name"]), "Confirm": False}]
     ]
 
 
@@ -77,7 +91,7 @@ def removal_changes(request: Request, tenant: TenantObjects, snapshot: Snapshot)
     Routing off, verdict rules, routing rules, then the way back, settings of others' objects, groups, the way to the scanner. Any
     part of it may have been done already.
     """
-    result = routing_off(request, tenant)
+    result = routing_off(request, tenant, snapshot)
     for kind in _ORDER:
         if kind is None:
             result += [change for wrote in snapshot.wrote for change in _restoration(wrote, tenant)]

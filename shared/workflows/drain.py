@@ -11,7 +11,8 @@ from shared.domain.steps import StepName
 from shared.mailflow.drain import Missing, Traffic, is_settled, still_missing
 from shared.mailflow.snapshot import Snapshot
 from shared.ports import Exchange, RefusedError
-from shared.workflows.removal import WAS_ROUTED, snapshot_of, while_let_in
+from shared.workflows.removal import SHUT_OUT_SINCE, drained_again, stand, while_let_in
+from shared.workflows.routing_off import WAS_ROUTED, snapshot_of
 from shared.workflows.run import Run
 from shared.workflows.tenant import request_of
 from shared.workflows.traces import pending_with_scanner
@@ -24,11 +25,19 @@ async def drain(run: Run) -> Outcome:
     """Wait until the way back from the scanner can go without losing a message."""
     facts = run.grant.steps[StepName.ROUTING_REMOVAL].facts
     if not facts.get(WAS_ROUTED):
-        return Done(facts={"drained": "nothing was routed"})
+        return Done(facts={"drained": "nothing was routed", SHUT_OUT_SINCE: ""})
+    if facts.get(SHUT_OUT_SINCE):  # nobody has seen the routing go off
+        return await while_let_in(run, _let_in, await snapshot_of(run))
     off_at = schedule.parse(str(facts[ROUTING_OFF_AT]))
     if not is_settled(Traffic(off_at), run.clock()):
         return await _judged(run, Traffic(off_at, None, await run.clients.rows.row(SCANNER_ROW), run.grant.intent.waived))
     return await while_let_in(run, _looked, await snapshot_of(run))
+
+
+async def _let_in(run: Run, exchange: Exchange, snapshot: Snapshot) -> Outcome:
+    """Have the routing switched off first, as soon as the tenant can be read again."""
+    await stand(run, exchange, snapshot)
+    return drained_again("The tenant lets the application in again: the routing is switched off first")
 
 
 async def _looked(run: Run, exchange: Exchange, snapshot: Snapshot) -> Outcome:

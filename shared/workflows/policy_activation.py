@@ -3,18 +3,17 @@
 import asyncio
 from datetime import timedelta
 
-from shared.domain import schedule
-from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON
+from shared.domain.grant import ROUTING, ROUTING_OFF_AT, ROUTING_ON
 from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Reopen, Wait
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
 from shared.mailflow.checks.catalogue import CHECKED_CMDLETS, judge, unsettled
 from shared.mailflow.desired import Routing
-from shared.mailflow.diff import STATE, Change, Difference
-from shared.mailflow.kinds import DISABLE_RULE
+from shared.mailflow.diff import STATE, Difference
 from shared.mailflow.plan import make_plan
 from shared.ports import Exchange
 from shared.workflows.mail_flow import READ_BACK_CAP, wait_to_see
+from shared.workflows.routing_off import routing_off
 from shared.workflows.run import Run, told
 from shared.workflows.tenant import StaleReadError, View, apply, look
 
@@ -60,28 +59,7 @@ async def _obstacle(run: Run, view: View) -> Outcome | None:
 
 async def switch_off(run: Run, exchange: Exchange) -> Outcome:
     """Switch the routing rules off, whatever else is not as it must be: mail goes its way without the scanner then."""
-    view = await look(run, exchange)
-    pending = _disabling(view)
-    try:
-        if not await apply(run, exchange, pending, len(view.desired)):
-            return Progress()
-    except StaleReadError as error:
-        return wait_to_see(run, _routing_differences(view), raw=str(error))
-    left = await look(run, exchange) if pending else view
-    if _disabling(left):
-        return wait_to_see(run, _routing_differences(left))
-    off_at = "" if pending else run.step.facts.get(ROUTING_OFF_AT)
-    return Done(facts={**_rules(view), ROUTING: ROUTING_OFF, ROUTING_OFF_AT: off_at or schedule.stamp(run.clock())})
-
-
-def _disabling(view: View) -> list[Change]:
-    """Return what switches rules of ours off that are on."""
-    return [change for change in view.changes if change.cmdlet == DISABLE_RULE]
-
-
-def _routing_differences(view: View) -> list[Difference]:
-    names = {change.object.name for change in _disabling(view)}
-    return [item for item in view.differences if item.property == STATE and item.object in names]
+    return await routing_off(run, exchange, run.step.facts.get(ROUTING_OFF_AT) or "")
 
 
 def _rules(view: View) -> dict[str, list[str]]:

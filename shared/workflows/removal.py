@@ -9,24 +9,25 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.domain import schedule
-from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT, Facts, Row, Waiver
-from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
+from shared.domain.grant import ROUTING_OFF_AT, Facts, Row, Waiver
+from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Reopen, Wait
 from shared.domain.problems import Actor, Problem, ProblemError, problem
 from shared.domain.steps import StepName
 from shared.mailflow import undo
 from shared.mailflow.desired import Request
 from shared.mailflow.diff import Change
-from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS, Snapshot, read_snapshot
+from shared.mailflow.snapshot import Snapshot
 from shared.mailflow.tenant import TenantObjects
 from shared.ports import Exchange, NotYetError
-from shared.workflows.mail_flow import READ_BACK_CAP, READ_BACK_FIRST, READ_BACK_GIVE_UP
+from shared.workflows.mail_flow import READ_BACK_CAP, READ_BACK_FIRST
+from shared.workflows.routing_off import WAS_ROUTED, routing_off, snapshot_of, wait_to_show
 from shared.workflows.run import Run, told
 from shared.workflows.tenant import StaleReadError, apply, former_grants, read_tenant, request_of
 
 REMOVAL_ROW = "removal"
 """The row of the report of a removal: how the tenant stands against what it was, or what is left in it and how it goes."""
-WAS_ROUTED = "was_routed"
-"""The fact of the routing's removal that tells whether mail may ever have been routed: else nothing is to be drained."""
+SHUT_OUT_SINCE = "shut_out_since"
+"""The fact of a removal's step that tells since when the tenant does not let the application in; "" once it does again."""
 HICCUP = timedelta(minutes=10)
 """How long a tenant that does not let the application in may be expected to do so again."""
 
@@ -61,25 +62,17 @@ async def mail_flow_removal(run: Run) -> Outcome:
     return await while_let_in(run, _take_back, snapshot)
 
 
-async def snapshot_of(run: Run) -> Snapshot:
-    """Return what the journal knows of the tenant, with what the grants knew that had it before, the oldest first."""
-    rows = [
-        row
-        for grant_id in (*reversed(await former_grants(run)), run.grant.grant_id)
-        for prefix in (FORMER_ROWS, WRITTEN_ROWS, CHANGE_ROWS)
-        for row in await run.clients.rows.rows(prefix, of=grant_id)
-    ]
-    return read_snapshot(rows)
-
-
 async def while_let_in(run: Run, work: Callable[[Run, Exchange, Snapshot], Awaitable[Outcome]], snapshot: Snapshot) -> Outcome:
     """Do a part of a removal; where the tenant does not let the application in, tell what is left and who can remove it."""
     try:
-        return await work(run, run.clients.microsoft.exchange(run.grant.tenant_id), snapshot)
+        outcome = await work(run, run.clients.microsoft.exchange(run.grant.tenant_id), snapshot)
     except (NotYetError, ProblemError) as error:
         if isinstance(error, ProblemError) and error.problem.who is not Actor.TENANT_ADMINISTRATOR:
             raise
         return await _shut_out(run, snapshot, str(error))
+    if run.step.facts.get(SHUT_OUT_SINCE) and isinstance(outcome, Done | Progress | Wait | NeedsPerson | Reopen):
+        return replace(outcome, facts={**outcome.facts, SHUT_OUT_SINCE: ""})
+    return outcome
 
 
 async def stand(run: Run, exchange: Exchange, snapshot: Snapshot) -> Stand:
@@ -90,31 +83,29 @@ async def stand(run: Run, exchange: Exchange, snapshot: Snapshot) -> Stand:
 
 
 async def _switch_off(run: Run, exchange: Exchange, snapshot: Snapshot) -> Outcome:
-    found = await stand(run, exchange, snapshot)
-    pending = undo.routing_off(found.request, found.tenant)
-    outcome = await _carried_out(run, exchange, pending)
-    if outcome:
-        return outcome
-    if pending:
-        left = await stand(run, exchange, snapshot)
-        still_on = undo.routing_off(left.request, left.tenant)
-        if still_on:
-            return _wait_to_see(run, still_on)
+    del snapshot
     activation = run.grant.steps[StepName.POLICY_ACTIVATION]
-    was_routed = bool(pending or found.request.former_grants or activation.begun_at)
-    off_at = "" if pending else activation.facts.get(ROUTING_OFF_AT)
-    return Done(facts={WAS_ROUTED: was_routed, ROUTING: ROUTING_OFF, ROUTING_OFF_AT: off_at or schedule.stamp(run.clock())})
+    since = run.step.facts.get(ROUTING_OFF_AT, activation.facts.get(ROUTING_OFF_AT))
+    outcome = await routing_off(run, exchange, since or "")
+    if not isinstance(outcome, Done):
+        return outcome
+    was_on = outcome.facts.get(WAS_ROUTED) or run.step.facts.get(WAS_ROUTED)
+    was_routed = bool(was_on or await former_grants(run) or activation.begun_at)
+    return replace(outcome, facts={**outcome.facts, WAS_ROUTED: was_routed})
 
 
 async def _take_back(run: Run, exchange: Exchange, snapshot: Snapshot) -> Outcome:
     found = await stand(run, exchange, snapshot)
+    why = _undrained(run, found)
+    if why:
+        return drained_again(why)
     outcome = await _carried_out(run, exchange, found.pending)
     if outcome:
         return outcome
     if found.pending:
         found = await stand(run, exchange, snapshot)
         if found.pending:
-            return _wait_to_see(run, found.pending)
+            return wait_to_show(run, found.pending)
     report = undo.clean_report(found.request, found.tenant, snapshot)
     rows = (_report_row(report, run.clock()),)
     facts = {"is_clean": report["is_clean"], "removed": len(report["removed"]), "kept": len(report["kept"])}
@@ -128,32 +119,43 @@ async def _carried_out(run: Run, exchange: Exchange, pending: list[Change]) -> O
     try:
         is_complete = await apply(run, exchange, pending, len({change.object.name for change in pending}))
     except StaleReadError as error:
-        return _wait_to_see(run, pending, raw=str(error))
+        return wait_to_show(run, pending, raw=str(error))
     return None if is_complete else Progress()
 
 
-def _wait_to_see(run: Run, left: list[Change], raw: str = "") -> Wait:
-    cause = told([f"{change.cmdlet} of '{change.object.name}' does not show" for change in left])
-    then = NeedsPerson(problem=problem("fact_missing", cause=cause, raw=raw))
-    delay = schedule.backoff(run.step.attempts + 1, READ_BACK_FIRST, READ_BACK_CAP)
-    return run.wait(delay, "Waiting until Exchange Online shows the changes", give_up=READ_BACK_GIVE_UP, then=then)
+def _undrained(run: Run, found: Stand) -> str:
+    """Return why mail may still be under way, whatever the steps before came to; "" when none can be."""
+    still_on = undo.routing_off(found.request, found.tenant, found.snapshot)
+    if still_on:
+        return told([f"The rule '{change.object.name}' routes mail to the scanner" for change in still_on])
+    steps = (run.grant.steps[name] for name in (StepName.ROUTING_REMOVAL, StepName.DRAIN))
+    is_unknown = any(step.facts.get(SHUT_OUT_SINCE) for step in steps)
+    return "The tenant lets the application in again: nobody has seen since when the routing is off" if is_unknown else ""
+
+
+def drained_again(why: str) -> Reopen:
+    """Return the outcome of mail that may be under way: the routing goes off, and the drain begins, once more."""
+    return Reopen(step=StepName.ROUTING_REMOVAL, why=why, problem=problem("fact_missing", cause=why))
 
 
 async def _shut_out(run: Run, snapshot: Snapshot, raw: str) -> Outcome:
     """Tell what is left, from our own rows, with the PowerShell that removes it; nobody can look whether it is there still."""
+    now = run.clock()
+    since = run.step.facts.get(SHUT_OUT_SINCE) or schedule.stamp(now)
     left = [asdict(item) for item in undo.leftovers(await request_of(run), None, snapshot)]
-    rows = (_report_row({"is_clean": False, "left": left, "is_shut_out": True}, run.clock()),)
-    facts: Facts = {"is_clean": False, "left": len(left)}
-    if Waiver.LEFTOVERS in run.grant.intent.waived:
-        return Done(facts={**facts, WAS_ROUTED: False}, rows=rows)
-    found = _left(left, "removal_shut_out", raw)
-    wait = run.wait(
-        schedule.backoff(run.step.attempts + 1, READ_BACK_FIRST, READ_BACK_CAP),
-        "The tenant does not let the application in; looking again",
-        give_up=HICCUP,
-        then=NeedsPerson(problem=found, facts=facts),
+    rows = (_report_row({"is_clean": False, "left": left, "is_shut_out": True}, now),)
+    facts: Facts = {"is_clean": False, "left": len(left), SHUT_OUT_SINCE: since}
+    hiccup_ends, is_waived = schedule.parse(since) + HICCUP, Waiver.LEFTOVERS in run.grant.intent.waived
+    if is_waived and now >= hiccup_ends:
+        return Done(facts={**facts, WAS_ROUTED: True}, rows=rows)  # as far as anybody knows
+    return Wait(
+        until=min(now + schedule.backoff(run.step.attempts + 1, READ_BACK_FIRST, READ_BACK_CAP), hiccup_ends),
+        why="The tenant does not let the application in; looking again",
+        give_up_at=hiccup_ends + (HICCUP if is_waived else timedelta()),
+        then=NeedsPerson(problem=_left(left, "removal_shut_out", raw), facts=facts),
+        facts={SHUT_OUT_SINCE: since},
+        rows=rows,
     )
-    return Wait(until=wait.until, why=wait.why, give_up_at=wait.give_up_at, then=wait.then, rows=rows)
 
 
 def _left(left: list[dict[str, str]], code: str, raw: str = "") -> Problem:

@@ -243,7 +243,7 @@ def test_no_message_is_lost_looped_or_let_past_at_any_call(simulated: Simulated,
     assert not list(faults(grant.request, before, [*applied[-1:], *on]))[:1]
 
     request, tenant = grant.view(Routing.ON)
-    off = recorded.follow(routing_off(request, tenant))
+    off = recorded.follow(routing_off(request, tenant, grant.tenant.snapshot))
     assert not list(faults(grant.request, before, off))[:1]
     # Between these two lies the drain: every server has the rules off by now, and nothing is under way.
     removed = recorded.follow(grant.removal())

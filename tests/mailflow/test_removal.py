@@ -198,14 +198,32 @@ def test_routing_goes_off_and_nothing_else() -> None:
     grant = grant_of(tenant)
     grant.apply()
     grant.apply(Routing.ON)
-    off = routing_off(grant.removal_request(), grant.removal_tenant())
+    off = routing_off(grant.removal_request(), grant.removal_tenant(), grant.tenant.snapshot)
     tenant.run(off)
 
     assert [(change.cmdlet, change.object.name) for change in off] == [
         ("Disable-TransportRule", "Grantline Inline Inbound User Rule"),
         ("Disable-TransportRule", "Grantline Inline Outbound User Rule"),
     ]
-    assert routing_off(grant.removal_request(), grant.removal_tenant()) == []
+    assert routing_off(grant.removal_request(), grant.removal_tenant(), grant.tenant.snapshot) == []
+
+
+def test_a_rule_that_routes_to_us_goes_off_whoever_owns_it() -> None:
+    """A routing rule whose comment somebody edited, and one of their own that names our connector, are off before all else."""
+    tenant = Simulated()
+    grant = grant_of(tenant)
+    grant.apply()
+    grant.apply(Routing.ON)
+    connector, edited = "Grantline Inline Outbound Routing Connector", "Grantline Inline Outbound User Rule"
+    tenant.exchange("Set-TransportRule", Identity=edited, Comments="ours now")
+    tenant.exchange("New-TransportRule", Name="Theirs", SubjectContainsWords=["x"], RouteMessageOutboundConnector=connector)
+    tenant.calls.clear()
+    grant.remove()
+
+    states = {rule["Name"]: rule["State"] for rule in tenant.exchange("Get-TransportRule")}
+    assert states == {edited: "Disabled", "Theirs": "Disabled"}
+    assert [cmdlet for cmdlet, _ in tenant.calls][:4] == ["Disable-TransportRule"] * 3 + ["Remove-TransportRule"]
+    assert tenant.snapshot.former["Theirs", "State"] == "Enabled"
 
 
 def test_a_removal_goes_in_the_safe_order() -> None:

@@ -194,6 +194,8 @@ class Bench:
         if isinstance(outcome, Wait):
             self.now = outcome.until
             self.step = replace(self.step, attempts=self.step.attempts + 1, facts={**self.step.facts, **outcome.facts})
+        if isinstance(outcome, Progress):
+            self.step = replace(self.step, attempts=0, facts={**self.step.facts, **outcome.facts})
         return outcome
 
     async def until_settled(self, workflow: Workflow, most: int = 40) -> Outcome:

@@ -176,6 +176,31 @@ async def test_a_pause_switches_the_routing_off_and_nothing_else() -> None:
     assert outcome.facts[ROUTING_OFF_AT] == stamp(bench.now)
 
 
+async def test_a_pause_switches_a_rule_off_whose_comment_somebody_edited() -> None:
+    """What names a connector of ours routes mail, whoever says that it is theirs: no pause is told while it is on."""
+    bench = await _paused()
+    bench.exchange.tamper("TransportRule", ROUTING_RULES[1], Comments="ours now")
+    outcome = await bench.once(policy_activation)
+
+    assert isinstance(outcome, Done)
+    assert outcome.facts["routing_rules"] == ROUTING_RULES
+    assert _states(bench) == ["Disabled", "Disabled"]
+
+
+async def test_a_rule_that_went_on_during_a_pause_begins_it_anew() -> None:
+    """Since when the routing is off counts from the last switch, even when the run that switched never told."""
+    bench = await _paused()
+    bench.step = replace(bench.step, facts={ROUTING_OFF_AT: stamp(bench.now - timedelta(days=2))})
+    assert isinstance(await bench.once(policy_activation), Progress)
+    bench.exchange.cut_after = 2
+    with pytest.raises(PowerCutError):
+        await bench.once(policy_activation)
+    outcome = await bench.once(policy_activation)
+
+    assert isinstance(outcome, Done)
+    assert outcome.facts[ROUTING_OFF_AT] == stamp(bench.now)
+
+
 async def test_a_pause_does_not_need_the_rest_to_stand() -> None:
     """Where a connector is gone, routing is all the more to be switched off."""
     bench = await _paused()

@@ -10,7 +10,7 @@ import pytest
 
 from shared.domain.grant import ROUTING_OFF_AT, Facts, Intent, Step, Waiver
 from shared.domain.intents import SCANNER_ROW
-from shared.domain.outcomes import Done, Failed, NeedsPerson, Progress, Wait
+from shared.domain.outcomes import Done, Failed, NeedsPerson, Progress, Reopen, Wait
 from shared.domain.schedule import parse, stamp
 from shared.domain.steps import StepName
 from shared.mailflow.drain import QUEUES_LIVE, RULES_SETTLE
@@ -18,7 +18,8 @@ from shared.ports import NotYetError
 from shared.workflows.drain import drain
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.policy_activation import policy_activation
-from shared.workflows.removal import REMOVAL_ROW, WAS_ROUTED, mail_flow_removal, routing_removal
+from shared.workflows.removal import HICCUP, REMOVAL_ROW, SHUT_OUT_SINCE, mail_flow_removal, routing_removal
+from shared.workflows.routing_off import WAS_ROUTED
 from shared.workflows.run import Workflow
 from tests.workflows.fake_exchange import SEED, FakeExchange, PowerCutError
 from tests.workflows.mail_flow_runs import DOMAIN_INTENT, GROUP_INTENT, INTENTS, NOW, Bench
@@ -216,6 +217,69 @@ async def test_what_can_not_be_taken_back_from_outside_can_be_waived() -> None:
         facts = await _step(bench, name, workflow)
 
     assert (facts["is_clean"], facts["left"]) == (False, 8)
+
+
+async def test_a_hiccup_is_waited_for_whatever_is_waived() -> None:
+    """A waiver of what is left counts once the tenant has stayed shut; mail counts as routed where nobody could look."""
+    bench, tenant = await _granted()
+    tenant.is_shut = True
+    bench.intent = replace(bench.intent, waived=(Waiver.LEFTOVERS,))
+    bench.step = Step(StepName.ROUTING_REMOVAL, begun_at=NOW)
+    first = await bench.once(routing_removal)
+    assert isinstance(first, Wait)
+    assert (first.facts[SHUT_OUT_SINCE], first.until < NOW + HICCUP) == (stamp(NOW), True)
+    tenant.is_shut = False
+    facts = {**bench.step.facts, **(await _step(bench, StepName.ROUTING_REMOVAL, routing_removal))}
+
+    assert facts[WAS_ROUTED] is True
+    assert {rule["State"] for rule in tenant.objects["TransportRule"] if "Domain Rule" in rule["Name"]} == {"Disabled"}
+
+
+@pytest.mark.parametrize(("name", "workflow"), [(StepName.DRAIN, drain), (StepName.MAIL_FLOW_REMOVAL, mail_flow_removal)])
+async def test_a_tenant_that_opens_again_is_drained_first(name: StepName, workflow: Workflow) -> None:
+    """What a waiver ended while the tenant was shut begins anew once it answers: nothing is removed before."""
+    bench, tenant = await _granted()
+    tenant.is_shut = True
+    bench.intent = replace(bench.intent, waived=(Waiver.LEFTOVERS,))
+    ended = await _step(bench, StepName.ROUTING_REMOVAL, routing_removal)
+    assert (ended[WAS_ROUTED], bool(ended[SHUT_OUT_SINCE])) == (True, True)
+    tenant.is_shut = False
+    bench.step = Step(name, begun_at=bench.now)
+    outcome = await bench.once(workflow)
+
+    assert isinstance(outcome, Reopen)
+    assert (outcome.step, tenant.writes) == (StepName.ROUTING_REMOVAL, [])
+
+
+async def test_nothing_is_removed_while_the_routing_is_on() -> None:
+    """A rule that somebody switched on after the drain sends the removal back to its beginning, with the way back in place."""
+    bench, tenant = await _granted()
+    await _step(bench, StepName.ROUTING_REMOVAL, routing_removal)
+    tenant.tamper("TransportRule", "Grantline Inline Outbound Domain Rule", State="Enabled", Comments="mine")
+    tenant.calls.clear()
+    bench.step = Step(StepName.MAIL_FLOW_REMOVAL, begun_at=bench.now)
+    outcome = await bench.once(mail_flow_removal)
+
+    assert isinstance(outcome, Reopen)
+    assert (outcome.step, tenant.writes) == (StepName.ROUTING_REMOVAL, [])
+
+
+async def test_an_old_pause_does_not_count_once_a_rule_is_found_on() -> None:
+    """That the clocks begin anew is saved before the rule goes off: a run that dies in between changes nothing of it."""
+    bench, tenant = await _granted()
+    bench.steps[StepName.POLICY_ACTIVATION] = {ROUTING_OFF_AT: stamp(NOW - timedelta(days=2))}
+    bench.step = Step(StepName.ROUTING_REMOVAL, begun_at=NOW)
+    first = await bench.once(routing_removal)
+    assert isinstance(first, Progress)
+    assert (first.facts[ROUTING_OFF_AT], tenant.writes) == ("", [])
+    tenant.cut_after = 2
+    with pytest.raises(PowerCutError):
+        await bench.once(routing_removal)
+    bench.now += timedelta(minutes=5)
+    outcome = await bench.once(routing_removal)
+
+    assert isinstance(outcome, Done)
+    assert (outcome.facts[ROUTING_OFF_AT], outcome.facts[WAS_ROUTED]) == (stamp(bench.now), True)
 
 
 async def test_a_tenant_that_lets_us_in_again_is_cleaned() -> None:
