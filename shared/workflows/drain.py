@@ -12,9 +12,9 @@ from shared.mailflow.drain import Missing, Traffic, is_settled, still_missing
 from shared.mailflow.snapshot import Snapshot
 from shared.ports import Exchange, RefusedError
 from shared.workflows.removal import SHUT_OUT_SINCE, drained_again, stand, while_let_in
-from shared.workflows.routing_off import WAS_ROUTED, snapshot_of
+from shared.workflows.routing_off import WAS_ROUTED
 from shared.workflows.run import Run
-from shared.workflows.tenant import request_of
+from shared.workflows.tenant import request_of, snapshot_of
 from shared.workflows.traces import pending_with_scanner
 
 LOOK_EVERY = timedelta(minutes=15)

@@ -22,7 +22,7 @@ from shared.ports import Exchange
 from shared.workflows.plans import KeptPlan, applied, newest_plan, plan_for, what_holds_up
 from shared.workflows.run import Run, told
 from shared.workflows.surroundings import with_surroundings
-from shared.workflows.tenant import StaleReadError, View, apply, look, show_progress
+from shared.workflows.tenant import StaleReadError, View, apply, look, show_progress, snapshot_of
 
 NEEDED_CMDLETS = kinds.NEEDED_CMDLETS
 """Every cmdlet that the workflows use; the role has its effect once Exchange offers them all."""
@@ -58,7 +58,7 @@ async def mail_flow(run: Run) -> Outcome:
 
 async def _held_up(run: Run, exchange: Exchange, view: View, obstacle: Problem, **facts: Any) -> Outcome:
     """Wait for a person. Where mail would not come back meanwhile it is no longer routed: that waits for nobody's approval."""
-    pending = routing_off(view.request, view.tenant) if _lacks_way_back(view) else []
+    pending = routing_off(view.request, view.tenant, await snapshot_of(run)) if _lacks_way_back(view) else []
     try:
         if not await apply(run, exchange, pending, len(view.desired)):
             return Progress(facts=facts)

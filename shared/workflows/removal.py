@@ -20,9 +20,9 @@ from shared.mailflow.snapshot import Snapshot
 from shared.mailflow.tenant import TenantObjects
 from shared.ports import Exchange, NotYetError
 from shared.workflows.mail_flow import READ_BACK_CAP, READ_BACK_FIRST
-from shared.workflows.routing_off import WAS_ROUTED, routing_off, snapshot_of, wait_to_show
+from shared.workflows.routing_off import WAS_ROUTED, routing_off, wait_to_show
 from shared.workflows.run import Run, told
-from shared.workflows.tenant import StaleReadError, apply, former_grants, read_tenant, request_of
+from shared.workflows.tenant import StaleReadError, apply, former_grants, read_tenant, request_of, snapshot_of
 
 REMOVAL_ROW = "removal"
 """The row of the report of a removal: how the tenant stands against what it was, or what is left in it and how it goes."""

@@ -3,6 +3,8 @@
 It needs nothing else to be known or to be right: not the settings of the scanner, nor the rest of what the grant wants.
 """
 
+from typing import Any
+
 from shared.domain import schedule
 from shared.domain.grant import ROUTING, ROUTING_OFF, ROUTING_OFF_AT
 from shared.domain.outcomes import Done, NeedsPerson, Outcome, Progress, Wait
@@ -10,11 +12,11 @@ from shared.domain.problems import problem
 from shared.mailflow import undo
 from shared.mailflow.diff import Change
 from shared.mailflow.kinds import KINDS, Kind
-from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS, Snapshot, read_snapshot
+from shared.mailflow.snapshot import Snapshot
 from shared.ports import Exchange
 from shared.workflows.mail_flow import READ_BACK_CAP, READ_BACK_FIRST, READ_BACK_GIVE_UP
 from shared.workflows.run import Run, told
-from shared.workflows.tenant import StaleReadError, apply, former_grants, read_tenant, request_of
+from shared.workflows.tenant import StaleReadError, apply, read_tenant, request_of, snapshot_of
 
 WAS_ROUTED = "was_routed"
 """The fact that tells whether mail may ever have been routed: else nothing is to be drained."""
@@ -31,7 +33,7 @@ async def routing_off(run: Run, exchange: Exchange, since: str) -> Outcome:
     pending, names = await _rules(run, exchange, snapshot)
     if pending and since:
         return Progress(facts={ROUTING_OFF_AT: "", WAS_ROUTED: True})
-    facts = {WAS_ROUTED: True} if pending else {}
+    facts: dict[str, Any] = {WAS_ROUTED: True} if pending else {}
     try:
         is_complete = await apply(run, exchange, pending, len(pending))
     except StaleReadError as error:
@@ -52,18 +54,7 @@ async def _rules(run: Run, exchange: Exchange, snapshot: Snapshot) -> tuple[list
     return undo.routing_off(request, tenant, snapshot), names
 
 
-async def snapshot_of(run: Run) -> Snapshot:
-    """Return what the journal knows of the tenant, with what the grants knew that had it before, the oldest first."""
-    rows = [
-        row
-        for grant_id in (*reversed(await former_grants(run)), run.grant.grant_id)
-        for prefix in (FORMER_ROWS, WRITTEN_ROWS, CHANGE_ROWS)
-        for row in await run.clients.rows.rows(prefix, of=grant_id)
-    ]
-    return read_snapshot(rows)
-
-
-def wait_to_show(run: Run, left: list[Change], *, raw: str = "", **facts: object) -> Wait:
+def wait_to_show(run: Run, left: list[Change], *, raw: str = "", **facts: Any) -> Wait:
     """Return the outcome of changes that do not show yet; a person looks when they stay so."""
     cause = told([f"{change.cmdlet} of '{change.object.name}' does not show" for change in left])
     then = NeedsPerson(problem=problem("fact_missing", cause=cause, raw=raw))

@@ -30,7 +30,7 @@ from shared.mailflow.diff import (
     setting_reads,
 )
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
-from shared.mailflow.snapshot import FORMER_ROWS
+from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS, Snapshot, read_snapshot
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
 from shared.ports import CmdletAnswer, CmdletCall, Exchange, NotFoundError, RefusedError
@@ -140,6 +140,17 @@ async def former_grants(run: Run) -> tuple[str, ...]:
     """Return the grants that had the tenant before, the last one first; none where the tenant is not this grant's (yet)."""
     binding = await run.clients.bindings.tenant(run.grant.tenant_id)
     return binding.former_grants if binding and binding.grant_id == run.grant.grant_id else ()
+
+
+async def snapshot_of(run: Run) -> Snapshot:
+    """Return what the journal knows of the tenant, with what the grants knew that had it before, the oldest first."""
+    rows = [
+        row
+        for grant_id in (*reversed(await former_grants(run)), run.grant.grant_id)
+        for prefix in (FORMER_ROWS, WRITTEN_ROWS, CHANGE_ROWS)
+        for row in await run.clients.rows.rows(prefix, of=grant_id)
+    ]
+    return read_snapshot(rows)
 
 
 async def apply(run: Run, exchange: Exchange, pending: Sequence[Change], of: int) -> bool:
