@@ -6,6 +6,7 @@ Set-ArcConfig takes the whole list and returns it as one text with commas (its e
 objects, made one by one and removed by their ids.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -108,6 +109,7 @@ class SpoofEntries:
         return f"{found} | ForEach-Object {{ Remove-{noun} -Identity {quoted(identity)} -Ids $_.Identity }}"
 
 
+_SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")
 _HASH_TABLE = HashTable()
 LISTS: Mapping[str, ListWay] = {ARC: WholeList(), SPOOF_ENTRIES: SpoofEntries()}
 """The lists that are kept in a way of their own, by noun. A tenant always has one of each, if it reads as nothing."""
@@ -123,12 +125,16 @@ def way_of(noun: str) -> ListWay:
 
 
 def quoted(value: Any) -> str:
-    """Write a value as PowerShell takes it: a text in quotes, a list with commas, null, true or false."""
+    """Write a value as PowerShell takes it: a text in quotes, a list with commas, null, true or false.
+
+    PowerShell ends a text in single quotes at any of five characters, and takes two of them for one (about_Quoting_Rules;
+    ``CharTraits.IsSingleQuote`` of github:PowerShell/PowerShell).
+    """
     if isinstance(value, list | tuple):
         return ",".join(map(quoted, value)) or "@()"
     if value is None or isinstance(value, bool):
         return {None: "$null", True: "$true", False: "$false"}[value]
-    return "'" + str(value).replace("'", "''") + "'"
+    return "'" + _SINGLE_QUOTES.sub(r"\g<0>\g<0>", str(value)) + "'"
 
 
 def spoof_entry(spoof_type: str, user: str, infrastructure: str) -> str:
