@@ -37,6 +37,10 @@ param logRetentionInDays int = 90
 @description('32 random bytes in base64url, given with the first deployment; empty: the key in the vault stays.')
 param sealingKey string = ''
 
+@secure()
+@description('32 random bytes in base64url from which the verdict secrets are derived; the scanner holds them too. Empty: the key that is in the vault already stays.')
+param verdictKey string = ''
+
 @description('Client id of the registration that operators sign in to.')
 param consoleClientId string
 
@@ -215,6 +219,7 @@ module vault 'vault.bicep' = {
     location: location
     tags: tags
     sealingKey: sealingKey
+    verdictKey: verdictKey
   }
 }
 
@@ -226,7 +231,8 @@ module roles 'roles.bicep' = {
     storageAccountName: storage.outputs.name
     insightsName: monitoring.outputs.insightsName
     vaultName: vault.outputs.name
-    secretName: vault.outputs.secretName
+    sealingKeyName: vault.outputs.sealingKeyName
+    verdictKeyName: vault.outputs.verdictKeyName
   }
 }
 
@@ -280,6 +286,7 @@ module settings 'settings.bicep' = {
     publicUrl: publicUrl
     identityClientId: identity.outputs.clientId
     sealingKeyUri: vault.outputs.sealingKeyUri
+    verdictKeyUri: vault.outputs.verdictKeyUri
     blobEndpoint: storage.outputs.blobEndpoint
     queueEndpoint: storage.outputs.queueEndpoint
     tableEndpoint: storage.outputs.tableEndpoint

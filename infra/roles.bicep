@@ -4,7 +4,8 @@ param principalId string
 param storageAccountName string
 param insightsName string
 param vaultName string
-param secretName string
+param sealingKeyName string
+param verdictKeyName string
 
 // Ids of built-in roles are the same in every tenant and cloud:
 // https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
@@ -40,9 +41,14 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
   name: vaultName
 }
 
-resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = {
+resource sealingKey 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = {
   parent: vault
-  name: secretName
+  name: sealingKeyName
+}
+
+resource verdictKey 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = {
+  parent: vault
+  name: verdictKeyName
 }
 
 resource onStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
@@ -67,10 +73,20 @@ resource onInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// On the secret, not on the vault: whatever else is put there, the application can't read it.
-resource onSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(secret.id, principalId, secretsUser)
-  scope: secret
+// On the secrets, not on the vault: whatever else is put there, the application can't read it.
+resource onSealingKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(sealingKey.id, principalId, secretsUser)
+  scope: sealingKey
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', secretsUser)
+  }
+}
+
+resource onVerdictKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(verdictKey.id, principalId, secretsUser)
+  scope: verdictKey
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'

@@ -11,6 +11,7 @@ param publicUrl string
 
 param identityClientId string
 param sealingKeyUri string
+param verdictKeyUri string
 param blobEndpoint string
 param queueEndpoint string
 param tableEndpoint string
@@ -27,6 +28,7 @@ var ownSettings = {
   GRANTLINE_PUBLIC_URL: empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl
   GRANTLINE_MANAGED_IDENTITY_CLIENT_ID: identityClientId
   GRANTLINE_SEALING_KEY: '@Microsoft.KeyVault(SecretUri=${sealingKeyUri})'
+  GRANTLINE_VERDICT_KEY: '@Microsoft.KeyVault(SecretUri=${verdictKeyUri})'
 }
 var platformSettings = {
   AzureWebJobsStorage__blobServiceUri: blobEndpoint

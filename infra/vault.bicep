@@ -1,4 +1,4 @@
-// The key vault: holds the sealing key, nothing else. The application reads it as a Key Vault reference, never from a parameter.
+// The key vault: holds the sealing key and the verdict key. The application reads them as Key Vault references, never from a parameter.
 
 param name string
 param location string
@@ -8,7 +8,12 @@ param tags object
 @description('32 random bytes in base64url. Empty: the key that is there already stays.')
 param sealingKey string
 
+@secure()
+@description('32 random bytes in base64url, which the scanner holds too. Empty: the key that is there already stays.')
+param verdictKey string
+
 var sealingKeySecret = 'sealing-key'
+var verdictKeySecret = 'verdict-key'
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: name
@@ -35,7 +40,18 @@ resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(seal
   }
 }
 
+resource verdictSecret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(verdictKey)) {
+  parent: vault
+  name: verdictKeySecret
+  properties: {
+    value: verdictKey
+    contentType: '32 random bytes in base64url'
+  }
+}
+
 output name string = vault.name
-output secretName string = sealingKeySecret
+output sealingKeyName string = sealingKeySecret
+output verdictKeyName string = verdictKeySecret
 // Without a version: a new key is taken up by itself, within a day or at the next restart.
 output sealingKeyUri string = '${vault.properties.vaultUri}secrets/${sealingKeySecret}'
+output verdictKeyUri string = '${vault.properties.vaultUri}secrets/${verdictKeySecret}'

@@ -220,6 +220,11 @@ class Settings(BaseModel):
     )
 
     sealing_key: SealingKey = Field(description="32 random bytes in base64url: seals tokens and verifiers in the tables.")
+    verdict_key: SealingKey | None = Field(
+        None,
+        description="32 random bytes in base64url, which the scanner holds too: grants' verdict secrets are derived from them; "
+        "empty: from the sealing key, which no scanner should know.",
+    )
     product_name: str = Field(
         "Grantline", pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,23}$", description="Name that the mail-flow objects begin with."
     )
@@ -284,6 +289,11 @@ class Settings(BaseModel):
         certificate, secret, former = (getattr(self, f"{application}_{name}") for name in CREDENTIALS)
         identity = self.managed_identity_client_id and ManagedIdentity(self.managed_identity_client_id)
         return tuple(found for found in (certificate, secret, identity, former) if found)
+
+    @property
+    def verdict_secrets_key(self) -> SecretStr:
+        """The key that grants' verdict secrets are derived from."""
+        return self.verdict_key or self.sealing_key
 
     @property
     def offers_activity(self) -> bool:

@@ -131,7 +131,7 @@ async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmd
 
 async def request_of(run: Run, routing: Routing = Routing.OFF) -> Request:
     """Return what a run's objects are made from, as far as it is known before the tenant is read."""
-    secret = verdict_secret(run.settings.sealing_key, run.grant.grant_id)
+    secret = verdict_secret(run.settings.verdict_secrets_key, run.grant.grant_id)
     former = await former_grants(run)
     return Request(run.grant.grant_id, run.grant.intent, run.settings, (), secret, routing, former)
 

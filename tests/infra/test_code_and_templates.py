@@ -134,6 +134,7 @@ def test_the_application_starts_with_them() -> None:
         "GRANTLINE_PUBLIC_URL": "https://console.example",
         "GRANTLINE_MANAGED_IDENTITY_CLIENT_ID": "44444444-4444-4444-8444-444444444444",
         "GRANTLINE_SEALING_KEY": "A" * 43,
+        "GRANTLINE_VERDICT_KEY": "B" * 43,
         "AzureWebJobsStorage__queueServiceUri": "https://example.queue.core.windows.net/",
         "AzureWebJobsStorage__tableServiceUri": "https://example.table.core.windows.net/",
         "AzureWebJobsStorage__clientId": "44444444-4444-4444-8444-444444444444",
@@ -143,15 +144,18 @@ def test_the_application_starts_with_them() -> None:
     assert settings.load(environment).storage_connection is None
 
 
-def test_sealing_key_comes_from_the_vault() -> None:
-    """The sealing key is a Key Vault reference, and no output or parameter of another module carries it."""
-    assert variable("ownSettings", of="settings")["GRANTLINE_SEALING_KEY"] == "@Microsoft.KeyVault(SecretUri=${sealingKeyUri})"
+@pytest.mark.parametrize("key", ["sealing", "verdict"])
+def test_keys_come_from_the_vault(key: str) -> None:
+    """A key is a Key Vault reference, and no output or parameter of another module carries it."""
+    reference = f"@Microsoft.KeyVault(SecretUri=${{{key}KeyUri}})"
+    assert variable("ownSettings", of="settings")[f"GRANTLINE_{key.upper()}_KEY"] == reference
+    assert {"type": "secure"} in template("main")["parameters"][f"{key}Key"]["decorators"]
     for name in template("main")["modules"]:
-        assert name == "vault" or "sealingKey" not in config(name, of="main")["params"].values()
+        assert name == "vault" or f"{key}Key" not in config(name, of="main")["params"].values()
 
 
 def test_roles_are_the_least() -> None:
-    """The identity has these roles and no other: three on the storage account, one on telemetry, one on one secret."""
+    """The identity has these roles and no other: three on the storage account, one on telemetry, one on each key."""
     roles = variable("storageRoles", of="roles")
 
     assert {role["name"]: role["id"] for role in roles} == ROLES
@@ -160,7 +164,12 @@ def test_roles_are_the_least() -> None:
     assignments = {
         name: config(name, of="roles")["scope"] for name, node in template("roles")["resources"].items() if not node["existing"]
     }
-    assert assignments == {"onStorage": "account", "onInsights": "insights", "onSecret": "secret"}
+    assert assignments == {
+        "onStorage": "account",
+        "onInsights": "insights",
+        "onSealingKey": "sealingKey",
+        "onVerdictKey": "verdictKey",
+    }
 
 
 @pytest.mark.parametrize("file", ["identity", "storage", "monitoring", "vault", "flex", "premium", "settings", "authentication"])

@@ -1,7 +1,9 @@
 """The objects are what real tenants need (real-tenants.md 1 to 7)."""
 
 import json
+from base64 import urlsafe_b64encode
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -188,6 +190,19 @@ def test_a_verdict_needs_address_and_secret(what: str, header: str, confidence: 
 def test_outbound_alone_has_no_verdict_rules() -> None:
     """Verdicts are for mail that is delivered here."""
     assert standing(desired_objects(request((Direction.OUTBOUND,)))) == ("Grantline Inline Outbound Domain Rule",)
+
+
+def test_the_scanner_derives_the_verdict_secret_as_documented() -> None:
+    """From the key that it holds too, never from the sealing key; the example is that of docs/operations.md."""
+    key = urlsafe_b64encode(bytes(32)).decode().rstrip("=")
+    own = load(
+        {**ENVIRONMENT, "GRANTLINE_SEALING_KEY": urlsafe_b64encode(bytes(range(32))).decode(), "GRANTLINE_VERDICT_KEY": key}
+    )
+    example = verdict_secret(own.verdict_secrets_key, "00000000-0000-4000-8000-000000000001")
+
+    assert example == "b28dbcd49d3a543b3bd2df376872253dfc6f699e"
+    assert example in (Path(__file__).parents[3] / "docs/operations.md").read_text(encoding="utf-8")
+    assert SETTINGS.verdict_secrets_key == SETTINGS.sealing_key
 
 
 def test_the_verdict_secret_is_each_grants_own() -> None:

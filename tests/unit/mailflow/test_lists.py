@@ -34,4 +34,6 @@ def test_every_text_is_read_as_it_was(text: str) -> None:
 
 def test_other_values_are_no_texts() -> None:
     """Lists, null, true and false are written as such."""
-    assert [quoted(value) for value in (("a", "b"), [], None, True, False)] == ["'a','b'", "@()", "$null", "$true", "$false"]
+    values: tuple[object, ...] = (("a", "b"), [], None, True, False)
+
+    assert [quoted(value) for value in values] == ["'a','b'", "@()", "$null", "$true", "$false"]
