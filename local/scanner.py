@@ -35,6 +35,7 @@ OUTSIDE = "203.0.113.25"
 """Where test messages to the tenant come from: a documentation address (RFC 5737)."""
 LOOPED = 10
 """How many tenants a looped message has been through: as many as one may."""
+KINDS = ("normal", "alias", "spoofed", "forged_header", "looped")
 NAME = "local scanner"
 
 
@@ -44,7 +45,7 @@ class OrderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One test message, as ordered. ``direction`` is inbound or outbound, ``kind`` normal, forged_header or looped."""
+    """One test message, as ordered. ``direction`` is inbound or outbound, ``kind`` one of ``KINDS``."""
 
     probe_id: str
     grant_id: str
@@ -66,23 +67,23 @@ def read_order(body: str) -> Order:
         order = Order(**content)
     except (AttributeError, TypeError, ValueError) as error:
         raise OrderError(f"no order: {error}") from error
-    if version != 1 or order.direction not in ("inbound", "outbound") or order.kind not in ("normal", "forged_header", "looped"):
+    if version != 1 or order.direction not in ("inbound", "outbound") or order.kind not in KINDS:
         raise OrderError(f"an order of another version, direction or kind: {version}, {order.direction}, {order.kind}")
     return order
 
 
 def message_of(order: Order, settings: "Settings") -> dict[str, Any]:
     """Return the body of the control request that sends an order's message and has it scanned."""
-    is_inbound = order.direction == "inbound"
+    is_inbound, is_spoofed = order.direction == "inbound", order.kind == "spoofed"
     message = {
         "mail_from": order.mail_from,
-        "header_from": order.mail_from,
+        "header_from": order.recipient if is_spoofed else order.mail_from,
         "recipients": [order.recipient],
         "message_id": order.message_id,
         "subject": f"Test of mail protection {order.probe_id}",
         "source_ip": OUTSIDE if is_inbound else "",
         "spf": "pass",
-        "dkim": "pass",
+        "dkim": "none" if is_spoofed else "pass",
         "headers": {_header(settings, "Clean"): "forged"} if order.kind == "forged_header" else {},
         "hops": LOOPED if order.kind == "looped" else 0,
     }
@@ -109,7 +110,7 @@ def _scanner(order: Order, settings: "Settings") -> dict[str, Any]:
         "outbound_certificate": f"{order.grant_id}.{scanner.certificate_zone}",
         "verdict": "clean",
         "verdict_headers": {verdict.lower(): _header(settings, verdict) for verdict in ("Clean", "Junk")},
-        "secret": verdict_secret(settings.sealing_key, order.grant_id),
+        "secret": verdict_secret(settings.verdict_secrets_key, order.grant_id),
         "modifies": False,
     }
 

@@ -271,9 +271,10 @@ class CloudEvent(BaseModel):
 class MailProbe(_Message):
     """The shape of a message on ``mail-probes``: a test message that the product is to send, once, whatever comes of it.
 
-    Inbound it comes from the product's address and arrives at the tenant's MX; outbound it is sent by the tenant's mailbox. A
-    ``forged_header`` one carries the header of the scanner's verdict without the secret, a ``looped`` one as many hops as a
-    message may have. What the scanner saw is told by ``probe.report``, with the same ``probe_id``.
+    Inbound it comes from the product's address and arrives at the tenant's MX; outbound it is sent by the tenant's mailbox. An
+    ``alias`` one is like a ``normal`` one. A ``spoofed`` one has the recipient's address in From, without a signature of its
+    domain. A ``forged_header`` one carries the header of the scanner's verdict without the secret, a ``looped`` one as many
+    hops as a message may have. What the scanner saw is told by ``probe.report``, with the same ``probe_id``.
     """
 
     type: Literal["mail.probe"] = "mail.probe"

@@ -9,11 +9,15 @@ from shared.domain.grant import Direction
 class ProbeKind(StrEnum):
     """What a test message is to show.
 
-    ``normal``: it is scanned once and delivered. ``forged_header``: the header of the scanner's verdict, sent by somebody else,
-    spares nothing. ``looped``: what goes in circles is refused.
+    ``normal``: it is scanned once and delivered. ``alias``: so is what is sent to another address of a mailbox, which rules don't
+    see. ``spoofed``: what pretends, in From, to come from the recipient's own domain is scanned once or refused, never let by.
+    ``forged_header``: the header of the scanner's verdict, sent by somebody else, is not believed and spares nothing. ``looped``:
+    what goes in circles is refused.
     """
 
     NORMAL = "normal"
+    ALIAS = "alias"
+    SPOOFED = "spoofed"
     FORGED_HEADER = "forged_header"
     LOOPED = "looped"
 

@@ -407,6 +407,7 @@ def _outbound_rule(request: Request) -> DesiredObject:
 
 
 _ROUTING_RULES = {Direction.INBOUND: _inbound_rule, Direction.OUTBOUND: _outbound_rule}
+_SKIP_SPAM, _JUNK = "Skip Spam Filter Rule", "Move to Junk Rule"
 
 
 def _verdict_rule(request: Request, what: str, verdict: str, confidence: int, purpose: str) -> DesiredObject:
@@ -429,10 +430,15 @@ def _verdict_rule(request: Request, what: str, verdict: str, confidence: int, pu
     return DesiredObject(Kind.TRANSPORT_RULE, name, purpose, parameters, secrets=frozenset({"HeaderContainsWords"}))
 
 
+def verdict_rule_names(request: Request) -> tuple[str, ...]:
+    """Return the names of the rules that believe the scanner's verdict."""
+    return tuple(_name(request, Direction.INBOUND, what) for what in (_SKIP_SPAM, _JUNK))
+
+
 def _skip_spam_rule(request: Request) -> DesiredObject:
     purpose = "Spares messages that the scanner found clean a second spam filtering."
-    return _verdict_rule(request, "Skip Spam Filter Rule", "Clean", -1, purpose)
+    return _verdict_rule(request, _SKIP_SPAM, "Clean", -1, purpose)
 
 
 def _junk_rule(request: Request) -> DesiredObject:
-    return _verdict_rule(request, "Move to Junk Rule", "Junk", 6, "Moves messages that the scanner took for junk to Junk Email.")
+    return _verdict_rule(request, _JUNK, "Junk", 6, "Moves messages that the scanner took for junk to Junk Email.")

@@ -1,7 +1,7 @@
 """What test messages prove of a tenant's mail flow: which are sent, and what message trace and the scanner say of each. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,8 +11,8 @@ from shared.domain.probes import Probe, ProbeKind
 from shared.mailflow.desired import Request, scoped_domains
 from shared.mailflow.networks import is_within
 
-MAXIMUM_DOMAINS = 5
-"""For how many domains test messages are sent; the others have the same rules."""
+MAXIMUM_DOMAINS = 20
+"""For how many domains test messages are sent; the others have the same rules, and are told of as not proved."""
 UNDER_WAY = frozenset({"Pending", "GettingStatus"})
 """The states of a message, by message trace, that say nothing for good."""
 _ENDS = {
@@ -39,11 +39,24 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was found of one test message: its passages by message trace, and the scanner's report, None without one."""
+    """What was found of one test message: its passages by message trace, and the scanner's report, None without one.
+
+    ``is_believed``, for a forged one: whether a rule that believes the scanner took it when it had not been there; None while
+    message trace does not tell which rules took it.
+    """
 
     probe: Probe
     passages: Sequence[Traced] = ()
     report: Facts | None = None
+    is_believed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mailboxes:
+    """Who gets test messages, by domain in scope: a mailbox's own address, and another address of a mailbox."""
+
+    primary: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +82,30 @@ def outside_address(request: Request) -> str:
     return f"probe@{request.scanner.certificate_zone}"
 
 
-def probes(request: Request, number: str, mailboxes: Mapping[str, str]) -> tuple[Probe, ...]:
-    """Return the test messages of one proof: a normal one each way for each domain, a forged one, and a looped one each way.
+def probes(request: Request, number: str, mailboxes: Mailboxes) -> tuple[Probe, ...]:
+    """Return the test messages of one proof: a normal one each way for each domain, one of each other kind for the first.
 
-    ``number`` tells proofs apart; ``mailboxes`` has an address of a mailbox in scope for each domain that has one.
+    A domain in which mailboxes have no more than other addresses gets its message to one of those. ``number`` tells proofs apart.
     """
-    domains = [name for name in scoped_domains(request) if name in mailboxes][:MAXIMUM_DOMAINS]
+    domains = [name for name in scoped_domains(request) if name in mailboxes.primary][:MAXIMUM_DOMAINS]
+    others = [name for name in scoped_domains(request) if name in mailboxes.aliases]
+    only = [name for name in others if name not in mailboxes.primary][:MAXIMUM_DOMAINS]
     wanted = [(way, ProbeKind.NORMAL, name) for way in request.intent.directions for name in domains]
     for way in request.intent.directions:
-        kinds = (ProbeKind.FORGED_HEADER, ProbeKind.LOOPED) if way is Direction.INBOUND else (ProbeKind.LOOPED,)
-        wanted += [(way, kind, name) for kind in kinds for name in domains[:1]]
+        if way is Direction.INBOUND:
+            wanted += [(way, ProbeKind.ALIAS, name) for name in only or others[:1]]
+        wanted += [(way, kind, name) for kind in _ONCE[way] for name in domains[:1]]
     return tuple(_probe(request, f"{number}-{place}", each, mailboxes) for place, each in enumerate(wanted, 1))
+
+
+def unproved(request: Request, sent: Sequence[Probe]) -> list[str]:
+    """Return the domains whose mail is scanned without a test message: no mailbox of theirs is known, or they are too many."""
+    return sorted(set(scoped_domains(request)) - {probe.domain for probe in sent})
 
 
 def judge(evidence: Evidence, request: Request) -> Verdict:
     """Return what one test message shows by now."""
-    if evidence.probe.kind is ProbeKind.LOOPED:
-        return _looped(evidence)
-    return _scanned(evidence, request)
+    return _JUDGES.get(evidence.probe.kind, _scanned)(evidence, request)
 
 
 def is_returned(passage: Traced, request: Request, direction: Direction) -> bool:
@@ -96,15 +115,16 @@ def is_returned(passage: Traced, request: Request, direction: Direction) -> bool
     return is_within(str(passage.get("FromIP") or ""), ranges)
 
 
-def _probe(request: Request, probe_id: str, wanted: tuple[Direction, ProbeKind, str], mailboxes: Mapping[str, str]) -> Probe:
+def _probe(request: Request, probe_id: str, wanted: tuple[Direction, ProbeKind, str], mailboxes: Mailboxes) -> Probe:
     direction, kind, domain = wanted
-    outside, inside = outside_address(request), mailboxes[domain]
+    addresses = mailboxes.aliases if kind is ProbeKind.ALIAS else mailboxes.primary
+    outside, inside = outside_address(request), addresses[domain]
     sender, recipient = (outside, inside) if direction is Direction.INBOUND else (inside, outside)
     message_id = f"<{request.grant_id}.{probe_id}@{request.scanner.certificate_zone}>"
     return Probe(probe_id, direction, kind, domain, sender, recipient, message_id)
 
 
-def _looped(evidence: Evidence) -> Verdict:
+def _looped(evidence: Evidence, _request: Request) -> Verdict:
     """A looped message must come to nobody: it is refused at once, which leaves no trace, or on its way."""
     statuses = {str(each["Status"]) for each in evidence.passages}
     answer = str((evidence.report or {}).get("answer", ""))
@@ -115,6 +135,27 @@ def _looped(evidence: Evidence) -> Verdict:
     if evidence.report and not statuses & UNDER_WAY and (statuses & ARRIVED or answer):
         return Verdict(evidence.probe, Result.FAILED, "A message that goes in circles was not refused.")
     return Verdict(evidence.probe, Result.OPEN, "Nobody has said yet whether it was refused.")
+
+
+def _forged(evidence: Evidence, request: Request) -> Verdict:
+    """A forged one must, besides, have been believed by no rule before it came from the scanner."""
+    if evidence.is_believed:
+        return Verdict(
+            evidence.probe, Result.FAILED, "A forged verdict was believed of a message that did not come from the scanner."
+        )
+    found = _scanned(evidence, request)
+    if found.result is Result.PASSED and evidence.is_believed is None:
+        return Verdict(evidence.probe, Result.OPEN, "Scanned once; message trace does not tell yet which rules took it before.")
+    return found
+
+
+def _spoofed(evidence: Evidence, request: Request) -> Verdict:
+    """A spoofed one may be refused, by DMARC or as sent directly: nobody has got it. It may not arrive unscanned."""
+    statuses = {str(each["Status"]) for each in evidence.passages}
+    answer = str((evidence.report or {}).get("answer", ""))
+    if not statuses & (ARRIVED | UNDER_WAY) and (answer.startswith(_REFUSED) or "Failed" in statuses):
+        return Verdict(evidence.probe, Result.PASSED, f"Refused{_answer(evidence.report)}.")
+    return _scanned(evidence, request)
 
 
 def _scanned(evidence: Evidence, request: Request) -> Verdict:
@@ -136,6 +177,18 @@ def _scanned(evidence: Evidence, request: Request) -> Verdict:
     if report and not report["scans"] and any(str(each["Status"]) in ARRIVED for each in others):
         return Verdict(probe, Result.FAILED, "Delivered without having been scanned.")
     return Verdict(probe, Result.OPEN, "Not seen to have come back from the scanner yet.")
+
+
+_JUDGES: Mapping[ProbeKind, Callable[[Evidence, Request], Verdict]] = {
+    ProbeKind.LOOPED: _looped,
+    ProbeKind.FORGED_HEADER: _forged,
+    ProbeKind.SPOOFED: _spoofed,
+}
+_ONCE: Mapping[Direction, Sequence[ProbeKind]] = {
+    Direction.INBOUND: (ProbeKind.SPOOFED, ProbeKind.FORGED_HEADER, ProbeKind.LOOPED),
+    Direction.OUTBOUND: (ProbeKind.LOOPED,),
+}
+"""The kinds of which one message says it all: they test rules that are the same for every domain."""
 
 
 def _ended(probe: Probe, others: Sequence[Traced], last: Traced) -> Verdict:

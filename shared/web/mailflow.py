@@ -117,5 +117,7 @@ def proof_view(grant: Grant, proof: Facts) -> View:
         "number": proof.get("number"),
         "sent_at": proof.get("sent_at") or None,
         "looked_at": proof.get("looked_at"),
+        "unproved": list(proof.get("unproved", ())),
+        "unproved_count": proof.get("unproved_count", 0),
         "messages": [{name: verdicts.get(each["probe_id"], each)[name] for name in MESSAGE} for each in ordered],
     }

@@ -446,7 +446,9 @@ class ProbeView(_Shape):
 
     probe_id: str
     direction: Direction
-    kind: str = Field(description="`normal`, `forged_header` (spares nothing), `looped` (is refused).")
+    kind: str = Field(
+        description="`normal`, `alias`, `spoofed` (scanned or refused), `forged_header` (not believed), `looped` (refused)."
+    )
     domain: str
     mail_from: str
     recipient: str
@@ -463,6 +465,8 @@ class ProofView(_Shape):
     number: int | None = Field(description="Proofs are counted within a grant; null before the first.")
     sent_at: Moment | None
     looked_at: Moment | None
+    unproved: list[str] = Field(description="Domains for which no test message was sent: the first hundred of them.")
+    unproved_count: int
     messages: list[ProbeView]
 
 

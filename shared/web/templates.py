@@ -26,6 +26,8 @@ WORDS: Mapping[str, str] = {
     "failed": "Failed",
     "open": "Not known yet",
     "normal": "An ordinary message",
+    "alias": "To another address of a mailbox",
+    "spoofed": "One that pretends to come from inside",
     "forged_header": "A forged verdict",
     "looped": "A message that goes in circles",
     "blocking": "Stops the grant",

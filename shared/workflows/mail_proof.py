@@ -4,7 +4,8 @@ They are ordered of the product, which sends and receives them; what became of e
 scanner reports. A rule takes up to an hour to reach every server of Exchange Online: what fails before is tried once more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,14 +17,14 @@ from shared.domain.outcomes import Done, Failed, Outcome, Wait
 from shared.domain.probes import Probe, ProbeKind
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
-from shared.mailflow.desired import Request, Routing, scoped_domains
+from shared.mailflow.desired import Request, Routing, scoped_domains, verdict_rule_names
 from shared.mailflow.drain import RULES_SETTLE
 from shared.mailflow.kinds import GET_MEMBERS
-from shared.mailflow.proof import Evidence, Result, Verdict, judge, probes
+from shared.mailflow.proof import Evidence, Mailboxes, Result, Traced, Verdict, is_returned, judge, probes, unproved
 from shared.ports import Exchange
 from shared.workflows.run import Run, told
 from shared.workflows.tenant import look, request_of
-from shared.workflows.traces import traced
+from shared.workflows.traces import details, names_any, traced
 
 PROOF_ROW = "proof"
 """The row of the last proof: its test messages, with what each has come to."""
@@ -34,6 +35,10 @@ AGAIN_AFTER = timedelta(minutes=20)
 """How long after a proof that failed another one is made, while rules may still be on their way."""
 SETTLED = RULES_SETTLE + timedelta(minutes=5)
 """After how long a failure counts."""
+MOST_PAGES = 10
+"""How many pages of the directory are looked at for mailboxes of every domain."""
+MOST_UNPROVED = 100
+"""How many domains without a test message are told by name."""
 
 
 async def mail_proof(run: Run) -> Outcome:
@@ -46,7 +51,7 @@ async def mail_proof(run: Run) -> Outcome:
         view = await look(run, exchange, Routing.KEPT)
         return await _order(run, exchange, view.request, proof)
     request = await request_of(run, Routing.KEPT)
-    return _outcome(run, proof, [judge(each, request) for each in await _evidence(run, exchange, proof)])
+    return _outcome(run, proof, [judge(each, request) for each in await _evidence(run, exchange, request, proof)])
 
 
 async def _order(run: Run, exchange: Exchange, request: Request, last: Facts) -> Outcome:
@@ -56,7 +61,9 @@ async def _order(run: Run, exchange: Exchange, request: Request, last: Facts) ->
     if not wanted:
         return Failed(problem=problem("no_test_mailbox"))
     messages = [asdict(each) for each in wanted]
-    proof = {"version": 1, "asked_at": _asked_at(run), "number": number, "sent_at": "", "probes": messages}
+    without = unproved(request, wanted)
+    told_of = {"unproved": without[:MOST_UNPROVED], "unproved_count": len(without), "probes": messages}
+    proof = {"version": 1, "asked_at": _asked_at(run), "number": number, "sent_at": "", **told_of}
     await run.clients.rows.put(Row(PROOF_ROW, proof))
     for probe in wanted:
         await run.clients.probes.order(run.grant, probe)
@@ -64,36 +71,69 @@ async def _order(run: Run, exchange: Exchange, request: Request, last: Facts) ->
     return _wait(run, FIRST_LOOK, f"{len(wanted)} test messages are on their way", rows=(sent,))
 
 
-async def _mailboxes(run: Run, exchange: Exchange, request: Request) -> dict[str, str]:
-    """Return a mailbox in scope for each domain: the first one by its address, so that the same gets the messages each time."""
+async def _mailboxes(run: Run, exchange: Exchange, request: Request) -> Mailboxes:
+    """Return mailboxes in scope for the domains: the first ones by their addresses, so that these get the messages each time."""
+    domains = set(scoped_domains(request))
     if request.intent.scope.kind is ScopeKind.GROUP:
         members = await exchange.invoke(GET_MEMBERS, {"Identity": request.intent.scope.group, "ResultSize": "Unlimited"})
-        addresses = [str(each.get("PrimarySmtpAddress") or "") for each in members]
-    else:
-        page = await run.clients.microsoft.directory(run.grant.tenant_id).users()
-        addresses = [user.mail for user in page.items if user.enabled]
-    found: dict[str, str] = {}
-    for address in sorted(address.lower() for address in addresses if address):
-        found.setdefault(address.rpartition("@")[2], address)
-    return {domain: found[domain] for domain in scoped_domains(request) if domain in found}
+        return _chosen(((str(each.get("PrimarySmtpAddress") or ""), _addresses(each)) for each in members), domains)
+    directory = run.clients.microsoft.directory(run.grant.tenant_id)
+    people: list[tuple[str, Sequence[str]]] = []
+    page = await directory.users()
+    for _ in range(MOST_PAGES):
+        people += [(user.mail, user.addresses) for user in page.items if user.enabled]
+        found = _chosen(people, domains)
+        if not page.next_link or (domains <= found.primary.keys() and found.aliases):
+            break
+        page = await directory.users(page.next_link)
+    return found
 
 
-async def _evidence(run: Run, exchange: Exchange, proof: Facts) -> list[Evidence]:
-    """Read what is known of each message: message trace in one query, the scanner's reports from their rows."""
+def _addresses(member: Mapping[str, Any]) -> list[str]:
+    """Return a recipient's SMTP addresses, as Exchange writes them: ``SMTP:`` before the primary one, ``smtp:`` before others."""
+    written = [str(each).partition(":") for each in member.get("EmailAddresses") or ()]
+    return [address for kind, _, address in written if kind.lower() == "smtp"]
+
+
+def _chosen(people: Iterable[tuple[str, Sequence[str]]], domains: AbstractSet[str]) -> Mailboxes:
+    """Choose from mailboxes' own and other addresses; other addresses count of those alone whose own domain is in scope."""
+    primary: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    for own, addresses in sorted((own.lower(), addresses) for own, addresses in people if own):
+        if (domain := _domain(own)) not in domains:
+            continue
+        primary.setdefault(domain, own)
+        for other in sorted(each.lower() for each in addresses if each.lower() != own):
+            if _domain(other) in domains:
+                aliases.setdefault(_domain(other), other)
+    return Mailboxes(primary, aliases)
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2]
+
+
+async def _evidence(run: Run, exchange: Exchange, request: Request, proof: Facts) -> list[Evidence]:
+    """Read what is known of each message: message trace in one query, its details of forged ones, the scanner's reports."""
     wanted = [_probe(each) for each in proof["probes"]]
     begun = schedule.parse(str(proof["sent_at"])) - PATIENCE
     ids = [probe.message_id for probe in wanted]
     found = await traced(exchange, MessageId=ids, StartDate=begun, EndDate=run.clock() + PATIENCE)
     rows = await run.clients.rows.rows(probe_row(""))
     reports = {row.key: row.value for row in rows}
-    return [
-        Evidence(
-            probe,
-            [each for each in found if str(each["MessageId"]).casefold() == probe.message_id.casefold()],
-            reports.get(probe_row(probe.probe_id)),
-        )
-        for probe in wanted
-    ]
+    known = []
+    for probe in wanted:
+        passages = [each for each in found if str(each["MessageId"]).casefold() == probe.message_id.casefold()]
+        believed = await _is_believed(exchange, request, passages) if probe.kind is ProbeKind.FORGED_HEADER else None
+        known.append(Evidence(probe, passages, reports.get(probe_row(probe.probe_id)), believed))
+    return known
+
+
+async def _is_believed(exchange: Exchange, request: Request, passages: Sequence[Traced]) -> bool | None:
+    """Tell whether a verdict rule took a message that did not come from the scanner; None where no event is told of it."""
+    first = [each for each in passages if not is_returned(each, request, Direction.INBOUND)]
+    events = [event for each in first for event in await details(exchange, each)]
+    return names_any(events, verdict_rule_names(request)) if events else None
 
 
 def _outcome(run: Run, proof: Facts, verdicts: list[Verdict]) -> Outcome:
@@ -104,7 +144,9 @@ def _outcome(run: Run, proof: Facts, verdicts: list[Verdict]) -> Outcome:
     row = Row(PROOF_ROW, told_of)
     if results == {Result.PASSED}:
         seconds = [each.seconds for each in verdicts if each.seconds is not None]
-        facts = {"messages": len(verdicts), "slowest_seconds": max(seconds, default=None), "proved_at": schedule.stamp(now)}
+        without = {"unproved": proof.get("unproved", []), "unproved_count": proof.get("unproved_count", 0)}
+        slowest = max(seconds, default=None)
+        facts = {"messages": len(verdicts), **without, "slowest_seconds": slowest, "proved_at": schedule.stamp(now)}
         return Done(facts={IS_PROVED: True, "is_off": False, **facts}, rows=(row,))
     if Result.FAILED not in results and now < sent_at + PATIENCE:
         delay = schedule.backoff(run.step.attempts + 1, FIRST_LOOK, LONGEST)

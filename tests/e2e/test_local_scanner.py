@@ -53,6 +53,9 @@ def test_a_message_is_as_ordered() -> None:
     assert sent(direction="outbound")["from_tenant"] == "contoso.com"
     assert list(sent(kind="forged_header")["message"]["headers"].values()) == ["forged"]
     assert sent(kind="looped")["message"]["hops"] > 0
+    assert sent(kind="alias")["message"] == sent()["message"]
+    spoofed = sent(kind="spoofed")["message"]
+    assert (spoofed["header_from"], spoofed["mail_from"]) == (spoofed["recipients"][0], sent()["message"]["mail_from"])
     assert sent()["scanners"][0]["outbound_certificate"].startswith(f"{GRANT_ID}.")
 
 

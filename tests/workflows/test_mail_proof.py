@@ -11,7 +11,7 @@ import pytest_asyncio
 from local.scanner import LocalScanner, scanning
 from shared.domain.grant import IS_PROVED, Grant, GrantState, Step
 from shared.domain.outcomes import Done, Failed, Wait
-from shared.domain.probes import Probe
+from shared.domain.probes import Probe, ProbeKind
 from shared.domain.steps import Queue, StepName, StepState
 from shared.messages import RetryStep
 from shared.workflows.mail_proof import PROOF_ROW, SETTLED, mail_proof
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROOF = StepName.MAIL_PROOF
 ROUTING = "Grantline Inline Inbound Domain Rule"
+SKIP = "Grantline Inline Inbound Skip Spam Filter Rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ async def test_mail_that_is_scanned_once_makes_a_grant_protecting(proving: Provi
     assert (grant.state, step.facts[IS_PROVED]) == (GrantState.PROTECTING, True)
     assert step.facts["messages"] == len(proof["probes"]) == len(proof["verdicts"])
     assert {each["result"] for each in proof["verdicts"]} == {"passed"}
+    assert {each["kind"] for each in proof["verdicts"]} == set(ProbeKind)
+    assert step.facts["unproved"] == proof["unproved"]
     assert {each["direction"] for each in proof["verdicts"]} == {"inbound", "outbound"}
     assert types_of(await proving.case.events())[-1] == "grant.protecting"
     assert "grant.completed" in types_of(await proving.case.events())
@@ -112,6 +115,19 @@ async def test_mail_that_is_not_scanned_is_told_once_rules_have_settled(proving:
     await case.parts.container.site.commands.execute(retry)
     assert (await proving.settle()).is_done
     assert (await case.grant()).state is GrantState.PROTECTING
+
+
+async def test_a_forged_verdict_that_is_believed_is_told(proving: Proving) -> None:
+    """The rules go on to a verdict rule that believes any address and word: what is scanned all the same fails."""
+    case = proving.case
+    await case.tamper("TransportRule", ROUTING, StopRuleProcessing=False)
+    await case.tamper("TransportRule", SKIP, SenderIpRanges=None, HeaderContainsWords=["forged"])
+    step = await proving.settle()
+
+    assert step.problem is not None
+    assert step.problem.code == "mail_not_proved"
+    assert "inbound forged_header" in step.problem.cause
+    assert "A forged verdict was believed" in step.problem.cause
 
 
 class CrashError(Exception):
@@ -158,7 +174,7 @@ async def test_no_message_is_ordered_twice(dies_after: int) -> None:
     assert isinstance(await bench.once(mail_proof), Wait)
 
     ids = [probe.message_id for probe in bench.probes.ordered]
-    assert len(ids) == len(set(ids)) == dies_after + 5
+    assert len(ids) == len(set(ids)) == dies_after + 6
     assert {probe.recipient for probe in bench.probes.ordered if probe.direction == "inbound"} == {"ada@contoso.com"}
 
 

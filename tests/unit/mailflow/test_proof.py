@@ -7,12 +7,13 @@ import pytest
 
 from shared.domain.grant import Direction, Facts, Scope, ScopeKind
 from shared.domain.probes import Probe, ProbeKind
-from shared.mailflow.proof import MAXIMUM_DOMAINS, Evidence, Result, Verdict, judge, outside_address, probes
+from shared.mailflow.proof import MAXIMUM_DOMAINS, Evidence, Mailboxes, Result, Verdict, judge, outside_address, probes, unproved
 from tests.unit.mailflow.requests import request
 
 REQUEST = request()
 SENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MAILBOXES = {"contoso.com": "ada@contoso.com"}
+PRIMARY = {"contoso.com": "ada@contoso.com"}
+MAILBOXES = Mailboxes(PRIMARY, {"contoso.com": "countess@contoso.com"})
 ALL = {(each.direction, each.kind): each for each in probes(REQUEST, "1", MAILBOXES)}
 IN, OUT = Direction.INBOUND, Direction.OUTBOUND
 RETURNED = {IN: "192.0.2.7", OUT: "198.51.100.7"}
@@ -25,30 +26,45 @@ def _passage(status: str, address: str = "203.0.113.9", after: float = 0) -> dic
     return {"Status": status, "FromIP": address, "Received": at}
 
 
-def _judged(probe: Probe, *passages: dict[str, Any], report: Facts | None = None) -> Verdict:
-    return judge(Evidence(probe, passages, report), REQUEST)
+def _judged(probe: Probe, *passages: dict[str, Any], report: Facts | None = None, is_believed: bool | None = None) -> Verdict:
+    return judge(Evidence(probe, passages, report, is_believed), REQUEST)
 
 
 def test_every_direction_and_domain_has_its_messages() -> None:
-    """A normal one each, a forged one inbound, a looped one each way; no two have one id."""
-    made = probes(REQUEST, "7", {**MAILBOXES, "contoso.net": "ada@contoso.net", "elsewhere.com": "x@y"})
+    """A normal one each, one to an alias, a spoofed and a forged one inbound, a looped one each way; no two have one id."""
+    primary = {**PRIMARY, "contoso.net": "ada@contoso.net", "elsewhere.com": "x@y"}
+    made = probes(REQUEST, "7", Mailboxes(primary, MAILBOXES.aliases))
     kinds = [(each.direction, each.kind) for each in made]
 
     assert kinds.count((IN, ProbeKind.NORMAL)) == kinds.count((OUT, ProbeKind.NORMAL)) == 2
-    once = ((IN, ProbeKind.FORGED_HEADER), (IN, ProbeKind.LOOPED), (OUT, ProbeKind.LOOPED))
-    assert [kinds.count(each) for each in once] == [1] * 3
+    once = [(IN, each) for each in ProbeKind if each is not ProbeKind.NORMAL]
+    assert [kinds.count(each) for each in (*once, (OUT, ProbeKind.LOOPED))] == [1] * 5
+    assert len(made) == 4 + 5
+    assert [each.recipient for each in made if each.kind is ProbeKind.ALIAS] == ["countess@contoso.com"]
+    assert unproved(REQUEST, made) == ["contoso.onmicrosoft.com"]
     assert len({each.message_id for each in made}) == len({each.probe_id for each in made}) == len(made)
     assert {each.mail_from for each in made if each.direction is IN} == {outside_address(REQUEST)}
     assert {each.recipient for each in made if each.direction is OUT} == {outside_address(REQUEST)}
 
 
 def test_a_tenant_with_many_domains_gets_few_messages() -> None:
-    """Their rules are the same: nobody's mailbox is flooded."""
+    """Their rules are the same: nobody's mailbox is flooded; which domains got none is told."""
     domains = [f"d{number}.example.com" for number in range(50)]
     wide = request(scope=Scope(ScopeKind.DOMAINS, tuple(domains)))
-    made = probes(wide, "1", {domain: f"a@{domain}" for domain in domains})
+    made = probes(wide, "1", Mailboxes({domain: f"a@{domain}" for domain in domains}))
 
-    assert len(made) == 2 * MAXIMUM_DOMAINS + 3
+    assert len(made) == 2 * MAXIMUM_DOMAINS + 4
+    assert unproved(wide, made) == sorted(set(domains) - {each.domain for each in made})
+    assert len(unproved(wide, made)) == 50 - MAXIMUM_DOMAINS
+
+
+def test_a_domain_that_has_other_addresses_alone_gets_its_message_there() -> None:
+    """Nobody's own address is in the domain that a tenant begins with; a domain without any address is not called proved."""
+    wide = request(scope=Scope(ScopeKind.DOMAINS, ("contoso.com", "contoso.net", "empty.com")))
+    made = probes(wide, "1", Mailboxes(PRIMARY, {"contoso.net": "ada@contoso.net", "contoso.com": "countess@contoso.com"}))
+
+    assert [each.recipient for each in made if each.kind is ProbeKind.ALIAS] == ["ada@contoso.net"]
+    assert unproved(wide, made) == ["empty.com"]
 
 
 @pytest.mark.parametrize("way", [IN, OUT])
@@ -102,11 +118,26 @@ def test_what_nobody_has_said_yet_is_open() -> None:
 
 
 def test_a_forged_header_spares_no_scan() -> None:
-    """It is judged as any other: once scanned is right, not scanned is a forgery that was believed."""
+    """Once scanned is right, if no rule believed it before; what no event is told of is open."""
     forged = ALL[IN, ProbeKind.FORGED_HEADER]
+    scanned = (_passage("Delivered"), _passage("Delivered", RETURNED[IN]))
 
-    assert _judged(forged, _passage("Delivered"), _passage("Delivered", RETURNED[IN])).result is Result.PASSED
+    assert _judged(forged, *scanned, is_believed=False).result is Result.PASSED
+    assert _judged(forged, *scanned).result is Result.OPEN
+    assert _judged(forged, *scanned, is_believed=True).result is Result.FAILED
     assert _judged(forged, _passage("Delivered"), report={"scans": 0, "answer": "250"}).result is Result.FAILED
+
+
+def test_what_pretends_to_come_from_inside_is_scanned_or_refused() -> None:
+    """By DMARC, or as mail that was sent directly: either way nobody got it unscanned."""
+    spoofed = ALL[IN, ProbeKind.SPOOFED]
+    scanned = (_passage("Delivered"), _passage("FilteredAsSpam", RETURNED[IN]))
+
+    assert _judged(spoofed, *scanned).result is Result.PASSED
+    assert _judged(spoofed, report={"scans": 0, "answer": "550 5.7.509"}).result is Result.PASSED
+    assert _judged(spoofed, _passage("Failed")).result is Result.PASSED
+    assert _judged(spoofed, _passage("Delivered"), report={"scans": 0, "answer": "250"}).result is Result.FAILED
+    assert _judged(spoofed, _passage("Pending")).result is Result.OPEN
 
 
 def test_a_loop_must_be_refused() -> None:
