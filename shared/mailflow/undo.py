@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.mailflow.compare import has_entry, is_same
-from shared.mailflow.desired import Request, Routing, certificate_name, planned_objects
+from shared.mailflow.desired import Request, Routing, planned_objects
 from shared.mailflow.diff import (
     CUSTOMIZATION,
     ROUTES,
@@ -83,6 +83,29 @@ def routing_off(request: Request, tenant: TenantObjects, snapshot: Snapshot) -> 
         if found[STATE] == Routing.ON
         for parameters in [{"Identity": str(found["Name"]), "Confirm": False}]
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """By what a message on its way to or from the scanner is known: names of rules, connectors and hosts; its networks."""
+
+    names: frozenset[str]
+    networks: tuple[str, ...]
+
+
+def ways(request: Request, tenant: TenantObjects, snapshot: Snapshot) -> Ways:
+    """Return the ways of messages as they were made in the tenant, whatever the settings say by now, and as they say."""
+    rules = routing_rules(request, tenant, snapshot)
+    out, back = (tenant.owned(kind, request.owners) for kind in (Kind.OUTBOUND_CONNECTOR, Kind.INBOUND_CONNECTOR))
+    names = {*snapshot.created, *(str(found["Name"]) for found in (*rules, *out))}
+    hosts = {str(host) for found in out for host in found.get("SmartHosts") or ()}
+    networks = [*(text for rule in rules for text in rule.get("ExceptIfSenderIpRanges") or ())]
+    networks += [text for found in back for text in found.get("SenderIPAddresses") or ()]
+    scanner = request.settings.scanners.get(request.intent.region)
+    if scanner:
+        hosts |= {scanner.inbound_host, scanner.outbound_host}
+        networks += [*scanner.inbound_egress, *scanner.outbound_egress]
+    return Ways(frozenset(names | hosts), tuple(dict.fromkeys(map(str, networks))))
 
 
 def removal_changes(request: Request, tenant: TenantObjects, snapshot: Snapshot) -> list[Change]:
@@ -240,10 +263,11 @@ def _left_setting(wrote: Wrote, tenant: TenantObjects | None) -> Leftover:
 
 def _certificate_domain(request: Request, tenant: TenantObjects | None) -> Iterator[Leftover]:
     """A certificate's name that somebody made an accepted domain by hand goes by hand, after the connector that needs it."""
-    name = certificate_name(request)
-    if tenant is not None and name in {domain.name.casefold() for domain in tenant.accepted_domains}:
-        words = "an accepted domain that only the way back needed, to be removed"
-        yield Leftover(name, words, f"Remove-MgDomain -DomainId {quoted(name)}")
+    for domain in tenant.accepted_domains if tenant else ():
+        name = domain.name.casefold()
+        if name.partition(".")[0] == request.grant_id.casefold():  # whatever zone it was made in
+            words = "an accepted domain that only the way back needed, to be removed"
+            yield Leftover(name, words, f"Remove-MgDomain -DomainId {quoted(name)}")
 
 
 def _told(wrote: Wrote) -> dict[str, Any]:

@@ -9,16 +9,19 @@ from shared.domain.outcomes import Done, Failed, Outcome, Wait
 from shared.domain.problems import Actor, problem
 from shared.domain.steps import StepName
 from shared.mailflow.drain import Missing, Traffic, is_settled, still_missing
+from shared.mailflow.kinds import KINDS, Kind
 from shared.mailflow.snapshot import Snapshot
+from shared.mailflow.undo import ways
 from shared.ports import Exchange, RefusedError
 from shared.workflows.removal import SHUT_OUT_SINCE, drained_again, stand, while_let_in
 from shared.workflows.routing_off import WAS_ROUTED
 from shared.workflows.run import Run
-from shared.workflows.tenant import request_of, snapshot_of
+from shared.workflows.tenant import read_tenant, request_of, snapshot_of
 from shared.workflows.traces import pending_with_scanner
 
 LOOK_EVERY = timedelta(minutes=15)
 """How often message trace is asked, once the routing is off everywhere."""
+_READS = frozenset(KINDS[kind].get for kind in Kind if kind is not Kind.DISTRIBUTION_GROUP)
 
 
 async def drain(run: Run) -> Outcome:
@@ -42,16 +45,16 @@ async def _let_in(run: Run, exchange: Exchange, snapshot: Snapshot) -> Outcome:
 
 async def _looked(run: Run, exchange: Exchange, snapshot: Snapshot) -> Outcome:
     """Ask message trace, and judge."""
-    del snapshot
     off_at = schedule.parse(str(run.grant.steps[StepName.ROUTING_REMOVAL].facts[ROUTING_OFF_AT]))
-    pending = await _pending(run, exchange)
+    pending = await _pending(run, exchange, snapshot)
     return await _judged(run, Traffic(off_at, pending, await run.clients.rows.row(SCANNER_ROW), run.grant.intent.waived))
 
 
-async def _pending(run: Run, exchange: Exchange) -> int | None:
+async def _pending(run: Run, exchange: Exchange, snapshot: Snapshot) -> int | None:
     """Ask message trace; None where the application's role does not offer it."""
+    tenant = await read_tenant(exchange, cmdlets=_READS)
     try:
-        return await pending_with_scanner(exchange, await request_of(run), run.clock())
+        return await pending_with_scanner(exchange, ways(await request_of(run), tenant, snapshot), run.clock())
     except RefusedError as error:
         if error.problem.code != "cmdlet_not_offered":
             raise

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.domain.grant import Direction
-from shared.mailflow.desired import Request, desired_objects
 from shared.mailflow.kinds import TRACE, TRACE_DETAIL
-from shared.mailflow.proof import UNDER_WAY, Traced, is_returned
+from shared.mailflow.networks import is_within
+from shared.mailflow.proof import UNDER_WAY, Traced
+from shared.mailflow.undo import Ways
 from shared.ports import Exchange, NotFoundError
 
 LONGEST_LOOK = timedelta(days=10)
@@ -18,14 +18,13 @@ MOST_MESSAGES = 5000
 """How many messages one answer holds, at the most."""
 
 
-async def pending_with_scanner(exchange: Exchange, request: Request, now: datetime) -> int:
+async def pending_with_scanner(exchange: Exchange, ways: Ways, now: datetime) -> int:
     """Return how many messages wait to be delivered to or from the scanner; one that can't be looked into counts as such."""
     times = {"StartDate": now - LONGEST_LOOK, "EndDate": now}
     found = await traced(exchange, Status=sorted(UNDER_WAY), ResultSize=MOST_MESSAGES, **times)
-    returned = [each for each in found if comes_from_scanner(each, request)]
-    others = [each for each in found if not comes_from_scanner(each, request)]
-    ours = [each for each in others[:MOST_DETAILS] if await _goes_to_scanner(exchange, each, request)]
-    return len(returned) + len(ours) + len(others[MOST_DETAILS:])
+    others = [each for each in found if not is_within(str(each.get("FromIP") or ""), ways.networks)]
+    ours = [each for each in others[:MOST_DETAILS] if names_any(await details(exchange, each), ways.names)]
+    return len(found) - len(others) + len(ours) + len(others[MOST_DETAILS:])
 
 
 async def traced(exchange: Exchange, **parameters: Any) -> list[Traced]:
@@ -42,21 +41,10 @@ async def details(exchange: Exchange, message: Traced) -> list[Mapping[str, Any]
         return []
 
 
-def comes_from_scanner(message: Traced, request: Request) -> bool:
-    """True for a message that came to Exchange Online from one of the scanner's addresses."""
-    return any(is_returned(message, request, direction) for direction in Direction)
-
-
 def names_any(events: Sequence[Mapping[str, Any]], names: Iterable[str]) -> bool:
     """True when any event of a message tells one of the names: of a rule, a connector or a host."""
     texts = " ".join(f"{event.get('Detail')} {event.get('Data')}" for event in events).casefold()
     return any(name.casefold() in texts for name in names)
-
-
-async def _goes_to_scanner(exchange: Exchange, message: Traced, request: Request) -> bool:
-    ways = [item.name for item in desired_objects(request) if item.routes or "SmartHosts" in item.parameters]
-    hosts = [request.scanner.inbound_host, request.scanner.outbound_host]
-    return names_any(await details(exchange, message), [*ways, *hosts])
 
 
 def _sent(value: Any) -> Any:

@@ -13,10 +13,10 @@ from shared.mailflow import kinds
 from shared.mailflow.desired import DesiredSetting, Routing
 from shared.mailflow.kinds import ENABLE_CUSTOMIZATION, KINDS, NEEDED_CMDLETS, SETTING_CMDLETS, Kind
 from shared.mailflow.rule_properties import ACTIONS, CONDITIONS, EXCEPTIONS
+from shared.mailflow.undo import Ways
 from shared.ports import Exchange
 from shared.workflows.traces import pending_with_scanner, traced
 from tests.mailflow.tenants import WHERE, Simulated, grant_of
-from tests.unit.mailflow.requests import request
 from tests.workflows.mail_flow_runs import INTENTS, NOW, life
 
 CONTRACTS = Path(__file__).resolve().parents[3] / "shared" / "contracts" / "exchange-cmdlets.json"
@@ -150,7 +150,7 @@ async def test_every_question_to_message_trace_is_documented(documented: Mapping
             return [{"MessageTraceId": "1", "RecipientAddress": "a@b", "FromIP": ""}] if cmdlet == kinds.TRACE else []
 
     exchange = cast("Exchange", Asked())
-    await pending_with_scanner(exchange, request(), NOW)
+    await pending_with_scanner(exchange, Ways(frozenset({"Rule"}), ("192.0.2.0/24",)), NOW)
     await traced(exchange, MessageId=["<1@b>"], StartDate=NOW, EndDate=NOW)
 
     assert {cmdlet for cmdlet, _ in asked} == {kinds.TRACE, kinds.TRACE_DETAIL}

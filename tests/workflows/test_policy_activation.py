@@ -201,6 +201,15 @@ async def test_a_rule_that_went_on_during_a_pause_begins_it_anew() -> None:
     assert outcome.facts[ROUTING_OFF_AT] == stamp(bench.now)
 
 
+async def test_a_pause_needs_no_region() -> None:
+    """Where the grant's region has left the settings, its routing still goes off."""
+    bench = await _paused()
+    bench.intent = replace(bench.intent, region="left the settings")
+
+    assert isinstance(await bench.once(policy_activation), Done)
+    assert _states(bench) == ["Disabled", "Disabled"]
+
+
 async def test_a_pause_does_not_need_the_rest_to_stand() -> None:
     """Where a connector is gone, routing is all the more to be switched off."""
     bench = await _paused()

@@ -349,6 +349,31 @@ async def test_a_message_that_waits_for_the_scanner_holds_the_drain() -> None:
     assert "shows 1" in routed.why
 
 
+@pytest.mark.parametrize("intent", [GROUP_INTENT, replace(GROUP_INTENT, region="left the settings")], ids=["group", "region"])
+async def test_what_was_made_tells_what_is_under_way(intent: Intent) -> None:
+    """The drain goes by the objects in the tenant: it asks neither for the scope nor for a region that is set no more."""
+    bench, tenant = await _draining(QUEUES_LIVE, intent=GROUP_INTENT)
+    bench.intent = replace(intent, is_removed=True)
+    await _report(bench)
+    address = bench.settings.scanners[""].outbound_egress[0].partition("/")[0]
+    tenant.traced = [{"MessageTraceId": "1", "RecipientAddress": "a@fabrikam.com", "FromIP": address, "Status": "Pending"}]
+    waiting = await bench.once(drain)
+    tenant.traced = []
+
+    assert isinstance(waiting, Wait)
+    assert "shows 1" in waiting.why
+    assert isinstance(await bench.once(drain), Done)
+
+
+async def test_a_region_that_left_the_settings_stops_no_removal() -> None:
+    """Marks, rules and the journal tell all that is to be taken back."""
+    bench, tenant = await _granted()
+    bench.intent = replace(bench.intent, region="left the settings")
+
+    assert (await _mail_flow_gone(bench))["is_clean"]
+    assert _held(tenant) == {noun: list(items) for noun, items in SEED.items() if items}
+
+
 async def test_a_drain_without_an_end_needs_attention() -> None:
     """Somebody is told, when the scanner never says that it is empty."""
     bench, _ = await _draining(QUEUES_LIVE)
