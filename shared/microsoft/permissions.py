@@ -83,6 +83,7 @@ class Call:
 _DEVX = "github.com/microsoftgraph/microsoft-graph-devx-content permissions/new/permissions.json"
 _EXCHANGE_ADMIN = "github.com/MicrosoftDocs/office-docs-powershell exchange/docs-conceptual/app-only-auth-powershell-v2.md"
 _ORGANIZATION = "learn.microsoft.com/graph/api/organization-list"
+_RECORDS = "learn.microsoft.com/graph/api/domain-list-serviceconfigurationrecords"
 _ACTIVITY_API = "learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-reference"
 
 _BASE: tuple[Permission, ...] = (
@@ -217,7 +218,7 @@ CALLS: tuple[Call, ...] = (
     Call(Application.MAIL_FLOW, "GET", "/adminapi/v1.0/{tenant}/EXOModuleFile", "Exchange.ManageAsApp", _EXCHANGE_ADMIN),
     Call(Application.DIRECTORY, "GET", "/organization", "Organization.Read.All", _ORGANIZATION),
     Call(Application.DIRECTORY, "GET", "/domains", "Domain.Read.All", _DEVX),
-    Call(Application.DIRECTORY, "GET", "/domains/{domain-id}/serviceConfigurationRecords", "Domain.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/domains/{domain-id}/serviceConfigurationRecords", "Domain.Read.All", _RECORDS),
     Call(Application.DIRECTORY, "GET", "/users", "User.Read.All", _DEVX),
     Call(Application.DIRECTORY, "GET", "/groups", "Group.ReadBasic.All", _DEVX),
     Call(Application.DIRECTORY, "GET", f"{_ROLES}/roleAssignmentScheduleInstances", _ROLE_WATCH.name, _DEVX),
