@@ -17,7 +17,7 @@ from tests.support.stacks import control, quietly, running
 USERS = 2500
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 async def test_the_whole_grant(tmp_path: Path) -> None:
     """The receipt, the tenant and the events all say the same: everything made, everybody synced, every wait seen."""
     async with running(Options(tmp_path, USERS, tenant=DEMO_TENANT)) as stack:

@@ -44,7 +44,7 @@ class LosingNudges:
             self.lost.append(nudge)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_the_sweep_alone_finishes_a_grant(storage_connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No nudge of a commit arrives; time is moved from one due minute to the next."""
     console = f"http://localhost:{ports.reserve(0)}"
