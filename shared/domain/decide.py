@@ -135,19 +135,25 @@ def retry(grant: Grant, name: StepName, now: datetime, *, actor: str) -> Decisio
     step = grant.steps[name]
     if not can_retry(grant, name):
         return None
+    if step.is_done and not STEPS[name].repeats:  # settings may have changed: what stands on it is looked at anew
+        grant = _spend(grant, name, "What it stands on is done again.", now)
     for owner in ancestors(name):  # a person has looked: verification may have them done again as often as before
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
     return with_events(begin(grant, step, now), now, ("step.retried", name, {"actor": actor}))
 
 
 def can_retry(grant: Grant, name: StepName) -> bool:
-    """True where a person may have a step begun again: it needs attention, they have put something right, or as they like."""
+    """True where a person may have a step begun again: it needs attention, they have put something right, or as they like.
+
+    The mail flow of a grant that is complete may be done again, so that a setting that was changed since reaches its tenant.
+    """
     step = grant.steps[name]
     if grant.released_at or not is_wanted(grant, name):
         return False
     is_put_right = step.awaits_person and grant.person_of(step.name) is None
     is_repeated = (STEPS[name].repeats is not None or STEPS[name].on_demand) and step.state in SETTLED
-    return step.state is StepState.NEEDS_ATTENTION or is_put_right or is_repeated
+    is_rolled_out = name is StepName.MAIL_FLOW and step.is_done and grant.is_whole
+    return step.state is StepState.NEEDS_ATTENTION or is_put_right or is_repeated or is_rolled_out
 
 
 def pin_tenant(grant: Grant, tenant_id: str, now: datetime, *, actor: str) -> Decision | None:
@@ -358,12 +364,18 @@ def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -
     state, clock = (StepState.BLOCKED, None) if stands else (StepState.DONE, next_look(step, now))
     facts = {**step.facts, **outcome.facts}
     grant = grant.with_step(replace(step, state=state, reason=outcome.why, clock=clock, attempts=0, facts=facts))
-    for name, definition in STEPS.items():
-        if owner.name in definition.redone_after and _is_spent(grant.steps[name]):
-            spent = replace(grant.steps[name], state=StepState.BLOCKED, reason=outcome.why, changed_at=now)
-            grant = grant.with_step(replace(spent, clock=None, run_id="", who=None, problem=None, gives_up_at=None))
+    grant = _spend(grant, owner.name, outcome.why, now)
     decision = begin(grant, replace(owner, reopened=owner.reopened + 1), now, found=outcome.problem)
     return with_events(decision, now, ("step.reopened", owner.name, {"why": outcome.why}))
+
+
+def _spend(grant: Grant, owner: StepName, why: str, now: datetime) -> Grant:
+    """Return the grant with those steps blocked until ``owner`` is done again that are to be done again after it."""
+    for name, definition in STEPS.items():
+        if owner in definition.redone_after and _is_spent(grant.steps[name]):
+            spent = replace(grant.steps[name], state=StepState.BLOCKED, reason=why, changed_at=now)
+            grant = grant.with_step(replace(spent, clock=None, run_id="", who=None, problem=None, gives_up_at=None))
+    return grant
 
 
 def _is_spent(step: Step) -> bool:

@@ -1,7 +1,8 @@
 """What differs between the objects that a grant wants and those in the tenant, and the cmdlets that put it right, in order."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from shared.domain.steps import StepName
@@ -15,6 +16,8 @@ from shared.mailflow.tenant import MEMBERS, Found, TenantObjects, is_owned
 EXISTS, OWNER, PRIORITY, STATE = "exists", "owner", "Priority", "State"
 ROUTES = "RouteMessageOutboundConnector"
 """What a rule of ours that sends messages to the scanner has, and no other."""
+CERTIFICATE = "TlsSenderCertificateName"
+"""By which name the return connector of outbound mail knows the scanner."""
 CUSTOMIZATION = ("OrganizationConfig", "IsDehydrated")
 """The object and the property whose change nobody can take back (page of Enable-OrganizationCustomization)."""
 MAXIMUM_SHOWN = 80
@@ -151,6 +154,7 @@ def changes(
         if found is None:
             to += _creation(item, placed.get(item.name, 0))
         elif item not in foreign:
+            to += _kept_way_back(item, found, tenant, (grant_id, *former))
             to += _updates(item, found)
             if item.name in placed:
                 parameters = _addressed(item, {PRIORITY: placed[item.name]})
@@ -384,6 +388,20 @@ def _updates(item: DesiredObject, found: Found) -> list[Change]:
         Change(item, cmdlet, _addressed(item, sent), {name: item.shown(name, _brief(name, found.get(name))) for name in names})
         for cmdlet, names, sent in calls
     ]
+
+
+def _kept_way_back(item: DesiredObject, found: Found, tenant: TenantObjects, owners: Sequence[str]) -> list[Change]:
+    """Make a second return connector before the first gets another certificate: mail is still under way with the former one.
+
+    Servers follow a switched-off rule late, and what the scanner has queued returns a day later; without a connector for its
+    certificate it would be refused. Only a name of ours is kept, so that nobody else's certificate is let in. The connector bears
+    our mark and stays until everything is removed.
+    """
+    wanted, former = str(item.parameters.get(CERTIFICATE, "")), str(found.get(CERTIFICATE) or "").casefold()
+    is_former = bool(wanted) and wanted.casefold() != former and former.partition(".")[0] in owners
+    name = f"{item.name} {hashlib.sha256(former.encode()).hexdigest()[:8]}"
+    kept = replace(item, name=name, parameters={**item.parameters, CERTIFICATE: former})
+    return _creation(kept, 0) if is_former and tenant.find(kept) is None else []
 
 
 def _sent(item: DesiredObject, name: str, found: Any) -> Any:

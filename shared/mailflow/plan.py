@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from shared.domain.grant import Direction
 from shared.mailflow.baselines import baselines
+from shared.mailflow.checks.values import egress
 from shared.mailflow.desired import ForeignObject, Request, Routing, desired_objects, desired_settings
-from shared.mailflow.diff import Change, changes
-from shared.mailflow.route.findings import MAXIMUM_TRIES, Route, RouteFinding, examine, worst
+from shared.mailflow.diff import ROUTES, Change, changes
+from shared.mailflow.networks import overlapping
+from shared.mailflow.route.findings import MAXIMUM_TRIES, Harm, Route, RouteFinding, examine, worst
 from shared.mailflow.route.foreign import RuleEffect, rule_effects
 from shared.mailflow.route.foresee import foresee
 from shared.mailflow.route.samples import OUT_OF_SCOPE, Sample, forgeries, samples_of
@@ -26,6 +29,8 @@ IRREVERSIBLE: Mapping[str, str] = {
 """Changes that nobody can take back, by cmdlet, in words (real-tenants.md 12)."""
 MAXIMUM_DOMAINS = 3
 """How many domains are tried with everything that can't be told; the others, which differ by name, with what is probable."""
+RANGES = ("SenderIPAddresses", "SenderIpRanges", "ExceptIfSenderIpRanges")
+"""The properties of our objects that list the scanner's addresses."""
 _NAMED = 5
 """How many domains are named where a route is the same for more."""
 
@@ -62,7 +67,35 @@ class Plan:
         """What goes wrong with messages, with the routing off or on, the gravest first."""
         before, resting = self._state(self.tenant), self._state(self.resting, former=self.tenant)
         off = self._examined(before, resting, is_on=False)
-        return tuple(worst([*self.routes, *off]))
+        return (*self._dropped_ranges(), *worst([*self.routes, *off]))
+
+    def _dropped_ranges(self) -> Iterator[RouteFinding]:
+        """Yield each direction whose ranges would all be others at once while mail is routed.
+
+        What is under way then returns from addresses that nothing knows: it is scanned twice, or goes in circles.
+        """
+        if not any(rule["State"] == Routing.ON for rule in self._own_rules(self._state(self.tenant)) if rule.get(ROUTES)):
+            return
+        for direction in self.request.intent.directions:
+            wanted = egress(self.request, [direction])
+            found = self._found_ranges(direction)
+            if found and not overlapping(wanted, found):
+                cause = (
+                    f"All addresses from which {direction} messages return would be others at once ({', '.join(found)} become "
+                    f"{', '.join(wanted)}) while messages are under way. List the former and the new ones together first."
+                )
+                yield RouteFinding(Harm.DOUBLE_SCAN, "", "", cause)
+
+    def _found_ranges(self, direction: Direction) -> list[str]:
+        """Return the scanner's addresses that objects of ours hold now for a direction, whichever of them do."""
+        wanted = egress(self.request, [direction])
+        texts: set[str] = set()
+        for item in desired_objects(self.request):
+            found = self.tenant.find(item) or {}
+            for name in RANGES:
+                if tuple(item.parameters.get(name) or ()) == wanted:
+                    texts.update(found.get(name) or ())
+        return sorted(texts)
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON values for people and programs; never a secret."""
@@ -110,9 +143,21 @@ class Plan:
             sample = route.sample
             if sample.unscanned and sample.unscanned != OUT_OF_SCOPE and not sample.forged:
                 found.setdefault(sample.name, {"what": sample.description, "why": sample.unscanned})
-        return [*found.values(), *_NOT_SEEN]
+        return [*(_GAP if self._replaces_routing() else ()), *found.values(), *_NOT_SEEN]
+
+    def _replaces_routing(self) -> bool:
+        """True when a routing rule that is on goes, and another one comes, switched off."""
+        rules = {str(rule["Name"]): rule for rule in self.tenant.of("Get-TransportRule")}
+        going = [rules[change.object.name] for change in self.changes if change.cmdlet == "Remove-TransportRule"]
+        return any(rule.get(ROUTES) and rule["State"] == Routing.ON for rule in going)
 
 
+_GAP: tuple[dict[str, str], ...] = (
+    {
+        "what": "All mail, from this change until the new routing rules are verified and switched on.",
+        "why": "A routing rule of a former name, scope or direction goes, and its successor begins switched off.",
+    },
+)
 _NOT_SEEN: tuple[dict[str, str], ...] = (
     {
         "what": "The content of encrypted messages (S/MIME, rights management).",

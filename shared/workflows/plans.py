@@ -66,7 +66,8 @@ async def plan_for(run: Run, view: View) -> KeptPlan:
             return newest
         number, kept = newest.number, {name: newest.document[name] for name in ("digest", "steps")}
     document = await asyncio.to_thread(_document, view)  # the route model works for a while
-    plan = KeptPlan(number, {**document, **kept, "at": schedule.stamp(run.clock())})
+    named = {"digest": _numbered(number, str(document["digest"]))}
+    plan = KeptPlan(number, {**document, **named, **kept, "at": schedule.stamp(run.clock())})
     await run.clients.rows.put(plan.row)
     return plan
 
@@ -101,6 +102,11 @@ def change_digest(change: Change) -> str:
     """Return what tells one change from another: its cmdlet, what it is done to, and every parameter but secrets."""
     content = json.dumps([change.object.name, change.result], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _numbered(number: int, digest: str) -> str:
+    """Return the name of one plan: a later one for the same changes has another, so that no approval counts twice."""
+    return hashlib.sha256(f"{number}:{digest}".encode()).hexdigest()
 
 
 def _harm(document: Facts) -> str:

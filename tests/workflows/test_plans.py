@@ -153,3 +153,22 @@ async def test_a_run_that_lost_its_step_writes_nothing_further(writes: int) -> N
     await bench.once(mail_flow)
 
     assert len(bench.exchange.writes) == writes
+
+
+async def test_an_approval_counts_once() -> None:
+    """The same repair, needed a second time after it was approved and done, is asked about again."""
+    bench, digest = await _asked()
+    _approve(bench, digest)
+    await bench.once(mail_flow)
+    digests = []
+    for _ in range(2):
+        connectors = bench.exchange.objects["InboundConnector"]
+        bench.exchange.objects["InboundConnector"] = [item for item in connectors if item["Name"] != NAMES[0]]
+        outcome = await bench.once(mail_flow)
+        assert _problem(outcome) == "plan_awaits_approval"
+        assert isinstance(outcome, NeedsPerson)
+        digests.append(str(outcome.facts[PLAN]))
+        _approve(bench, digests[-1])
+        assert isinstance(await bench.once(mail_flow), Done)
+
+    assert len({digest, *digests}) == 3

@@ -340,3 +340,18 @@ def test_the_due_row_is_never_behind_the_clock(offset: int) -> None:
     assert at >= NOW + timedelta(seconds=offset)
     assert at >= schedule.grace_end(NOW)
     assert decide.index_time(replace(grant, indexed_at=at), NOW) is None
+
+
+def test_the_mail_flow_of_a_complete_grant_may_be_done_again() -> None:
+    """A changed setting is rolled out by a retry: what stands on it is done again after it; before that it is left alone."""
+    grant = completed_until(StepName.ACCESS_WATCH)
+    assert not decide.can_retry(completed_until(StepName.VERIFICATION), StepName.MAIL_FLOW)
+    retried = decide.retry(grant, StepName.MAIL_FLOW, NOW, actor="an operator")
+
+    assert retried
+    states = {name: retried.grant.steps[name].state for name in (StepName.VERIFICATION, StepName.POLICY_ACTIVATION)}
+    assert retried.grant.steps[StepName.MAIL_FLOW].state is StepState.QUEUED
+    assert set(states.values()) == {StepState.BLOCKED}
+    assert retried.grant.was_completed
+    grant = ran(retried.grant, StepName.MAIL_FLOW, outcomes.Done())
+    assert grant.steps[StepName.VERIFICATION].state is StepState.QUEUED

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.grant import Direction, Scope, ScopeKind
-from shared.mailflow.desired import DesiredObject, Request, Routing, desired_objects, group_names, standing
+from shared.mailflow.desired import DesiredObject, Request, Routing, certificate_name, desired_objects, group_names, standing
 from shared.mailflow.diff import Change, changes, differences, foreign_objects
 from shared.mailflow.kinds import GET_MEMBERS, KINDS, READS, Kind
 from shared.mailflow.rule_properties import RULE_PROPERTIES
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.ports import NotFoundError
-from tests.unit.mailflow.requests import CALM, GRANT_ID, REQUESTS, request
+from tests.unit.mailflow.requests import CALM, GRANT_ID, REQUESTS, SETTINGS, request
 from tests.workflows.fake_exchange import FakeExchange
 
 RULE = KINDS[Kind.TRANSPORT_RULE]
@@ -36,7 +36,7 @@ def _tenant(exchange: FakeExchange, wanted: Request) -> TenantObjects:
 
 
 def _pending(exchange: FakeExchange, wanted: Request) -> list[Change]:
-    return changes(desired_objects(wanted), _tenant(exchange, wanted), wanted.grant_id)
+    return changes(desired_objects(wanted), _tenant(exchange, wanted), wanted.grant_id, wanted.former_grants)
 
 
 def _apply(exchange: FakeExchange, wanted: Request) -> list[Change]:
@@ -193,7 +193,8 @@ def test_what_a_former_grant_made_is_taken_over(wanted: Request) -> None:
     tenant = _tenant(exchange, heir)
 
     assert pending
-    assert not any(change.cmdlet.startswith("New-") for change in pending)
+    made = {change.cmdlet for change in pending if change.cmdlet.startswith("New-")}
+    assert made <= {"New-InboundConnector"}  # the way back of what is under way with the former certificate
     assert foreign_objects(desired_objects(heir), tenant, heir.grant_id) == ()
     assert differences(desired_objects(heir), tenant, heir.grant_id) == []
 
@@ -286,3 +287,33 @@ def test_no_secret_is_shown(wanted: Request) -> None:
     assert "another" not in repr(shown)
     has_verdict_rules = Direction.INBOUND in wanted.intent.directions
     assert any(wanted.secret in str(change.parameters) for change in pending) is has_verdict_rules
+
+
+@pytest.mark.parametrize("change", ["grant", "zone"])
+def test_the_former_certificate_stays_let_in(change: str) -> None:
+    """Mail under way returns with the certificate of before: it has a connector of its own before ours takes another name."""
+    former = request(routing=Routing.ON)
+    exchange = FakeExchange()
+    _apply(exchange, former)
+    moved = SETTINGS.model_copy(update={"scanner_certificate_zone": "relay.other.example.net"})
+    heir = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    wanted = replace(former, settings=moved) if change == "zone" else replace(former, grant_id=heir, former_grants=(GRANT_ID,))
+    made = _apply(exchange, wanted)
+    names = [str(each["TlsSenderCertificateName"]) for each in exchange.objects["InboundConnector"] if each.get("RequireTls")]
+    cmdlets = [each.cmdlet for each in made if each.cmdlet.endswith("InboundConnector") and "Outbound" in each.object.name]
+
+    assert sorted(names) == sorted([certificate_name(former), certificate_name(wanted)])
+    assert cmdlets == ["New-InboundConnector", "Set-InboundConnector"]
+    ours = [each for each in exchange.objects["InboundConnector"] if each["Name"].startswith("Grantline")]
+    assert all(f"[grantline {wanted.grant_id} v" in each["Comment"] for each in ours)
+    assert _apply(exchange, wanted) == []
+
+
+def test_no_certificate_of_anybody_elses_is_kept() -> None:
+    """A name that somebody gave our connector is overwritten: nobody else's server is let in by our hand."""
+    wanted = request()
+    exchange = FakeExchange()
+    _apply(exchange, wanted)
+    exchange.tamper("InboundConnector", "Grantline Inline Outbound Return Connector", TlsSenderCertificateName="evil.example.com")
+
+    assert [change.cmdlet for change in _apply(exchange, wanted)] == ["Set-InboundConnector"]

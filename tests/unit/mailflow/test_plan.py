@@ -11,7 +11,7 @@ from shared.domain.grant import Direction, Scope, ScopeKind
 from shared.mailflow.baselines import baselines
 from shared.mailflow.desired import AcceptedDomain, Request, Routing, certificate_name, desired_objects
 from shared.mailflow.diff import changes
-from shared.mailflow.plan import make_plan
+from shared.mailflow.plan import Plan, make_plan
 from shared.mailflow.route.foresee import foresee
 from shared.mailflow.tenant import TenantObjects
 from tests.unit.mailflow.requests import CALM, REQUESTS, SETTINGS, request
@@ -185,3 +185,38 @@ def test_without_that_domain_they_would_be_lost() -> None:
 
     assert not document["is_safe"]
     assert any(each["harm"] == "loss" and "5.7.64" in each["what"] for each in document["findings"])
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_ranges_are_not_replaced_while_mail_is_routed(direction: Direction) -> None:
+    """All ranges at once is unsafe with the routing on; beside the former ones, of which one goes later, they are fine."""
+    former = replace(request(routing=Routing.ON))
+    routed = foresee(tenant(), changes(desired_objects(former), tenant(), former.grant_id))
+    name = f"scanner_{direction}_egress"
+    old = getattr(SETTINGS, name)
+
+    def plan(ranges: tuple[str, ...], objects: TenantObjects) -> Plan:
+        changed = SETTINGS.model_copy(update={name: ",".join(ranges)})
+        return make_plan(replace(former, settings=changed, routing=Routing.KEPT), objects)
+
+    replaced = plan(("198.18.0.0/24",), routed)
+    together = plan((old, "198.18.0.0/24"), routed)
+    overlapped = foresee(routed, list(together.changes))
+
+    assert not replaced.is_safe
+    assert "List the former and the new ones together first." in str(replaced.document()["findings"][0]["what"])
+    assert [str(each) for each in together.findings if each.is_unsafe] == []
+    assert plan(("198.18.0.0/24",), overlapped).is_safe
+    resting = foresee(tenant(), changes(desired_objects(request()), tenant(), former.grant_id))
+    assert plan(("198.18.0.0/24",), resting).is_safe
+
+
+def test_the_gap_of_a_renamed_product_is_told() -> None:
+    """Rules of the former name go while the new ones are off: the plan says that nothing is scanned until they are on."""
+    former = request(routing=Routing.ON)
+    routed = foresee(tenant(), changes(desired_objects(former), tenant(), former.grant_id))
+    renamed = SETTINGS.model_copy(update={"product_name": "Otherline"})
+    kept = replace(former, routing=Routing.KEPT)
+    told = [make_plan(each, routed)._not_scanned()[0]["what"] for each in (replace(kept, settings=renamed), kept)]
+
+    assert [what.startswith("All mail") for what in told] == [True, False]
