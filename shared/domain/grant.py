@@ -57,9 +57,10 @@ class Scope:
 
 
 class Waiver(StrEnum):
-    """What an operator may have a removal not wait for: the scanner's report, or what can't be taken back from outside."""
+    """What a removal need not wait for, if an operator says so: the scanner, message trace, what can't be taken back."""
 
     SCANNER_QUEUE = "scanner_queue"
+    MESSAGE_TRACE = "message_trace"
     LEFTOVERS = "leftovers"
 
 

@@ -65,7 +65,7 @@ def _queues(traffic: Traffic) -> Missing:
 
 
 def _trace(traffic: Traffic) -> Missing | None:
-    if traffic.pending == 0 or Waiver.LEFTOVERS in traffic.waived:
+    if traffic.pending == 0 or {Waiver.MESSAGE_TRACE, Waiver.LEFTOVERS} & set(traffic.waived):
         return None
     if traffic.pending is None:
         return Missing("message trace is to show none that wait to be delivered to or from the scanner")

@@ -8,9 +8,11 @@ from typing import Any
 from shared.domain.grant import Row
 from shared.mailflow.desired import DesiredSetting
 from shared.mailflow.diff import CUSTOMIZATION, EXISTS
+from shared.mailflow.kinds import KINDS, Kind
 
 FORMER_ROWS, WRITTEN_ROWS, CHANGE_ROWS = "snapshot|", "written|", "change|"
 """How the keys begin of the rows that the journal writes: former values (insert-only), what we wrote, and what came of it."""
+_KINDS = {each.noun: kind for kind, each in KINDS.items()}
 _FOREIGN = re.compile(r"(\w+)(?: '(.*)')?")
 
 
@@ -29,6 +31,8 @@ class Snapshot:
     former: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     written: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Of which kind the objects of ours are that were changed, by their names."""
 
     @property
     def created(self) -> tuple[str, ...]:
@@ -59,14 +63,18 @@ def read_snapshot(rows: Iterable[Row]) -> Snapshot:
     former: dict[tuple[str, str], Any] = {}
     written: dict[tuple[str, str], Any] = {}
     removed: dict[str, bool] = {}
+    kinds: dict[str, Kind] = {}
     for row in rows:
         if row.key.startswith(FORMER_ROWS):
             former.setdefault((row.value["object"], row.value["property"]), row.value["former"])
         elif row.key.startswith(WRITTEN_ROWS):
             written[row.value["object"], row.value["property"]] = row.value["written"]
         elif row.key.startswith(CHANGE_ROWS):
-            removed[row.key.removeprefix(CHANGE_ROWS)] = str(row.value["cmdlet"]).startswith("Remove-")
-    return Snapshot(former, written, frozenset(name for name, is_gone in removed.items() if is_gone))
+            name, (verb, _, noun) = row.key.removeprefix(CHANGE_ROWS), str(row.value["cmdlet"]).partition("-")
+            removed[name] = verb == "Remove"
+            if noun.removesuffix("Member") in _KINDS:
+                kinds[name] = _KINDS[noun.removesuffix("Member")]
+    return Snapshot(former, written, frozenset(name for name, is_gone in removed.items() if is_gone), kinds)
 
 
 def _foreign(name: str) -> tuple[str, str]:

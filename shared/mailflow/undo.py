@@ -51,10 +51,10 @@ class Leftover:
     powershell: str
 
 
-def removal_groups(request: Request) -> tuple[str, ...]:
-    """Return the names of all groups that Grantline may have made, whatever the scope is now: groups are read by name."""
-    planned = planned_objects(request.settings)
-    return tuple(item.name for item in planned if item.kind is Kind.DISTRIBUTION_GROUP)
+def removal_groups(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the names of all groups that Grantline may have made, whatever scope and product are now: they are read by name."""
+    kinds = _kinds(request, snapshot)
+    return tuple(name for name, kind in kinds.items() if kind is Kind.DISTRIBUTION_GROUP)
 
 
 def removal_reads(snapshot: Snapshot) -> frozenset[str]:
@@ -145,12 +145,12 @@ def clean_report(request: Request, tenant: TenantObjects, snapshot: Snapshot) ->
     ``kept`` are later edits of others, which stay; ``irreversible`` is what nobody can take back.
     """
     left = leftovers(request, tenant, snapshot)
-    names = {item.object for item in left}
+    there = {str(found["Name"]).casefold() for kind in KINDS.values() for found in tenant.of(kind.get)}
     stands = [(wrote, stands_now(wrote, tenant)) for wrote in snapshot.wrote]
     return {
         "is_clean": not left,
         "left": [{"object": item.object, "what": item.what, "powershell": item.powershell} for item in left],
-        "removed": [name for name in snapshot.created if name not in names],
+        "removed": [name for name in snapshot.created if name.casefold() not in there],
         "restored": [_told(wrote) for wrote, how in stands if how is Stands.RESTORED],
         "kept": [{**_told(wrote), "now": _now(wrote, tenant)} for wrote, how in stands if how is Stands.EDITED],
         "irreversible": [
@@ -232,9 +232,14 @@ def _named_in(rule: Found) -> set[str]:
     return {str(text).casefold() for text in texts if text}
 
 
+def _kinds(request: Request, snapshot: Snapshot) -> dict[str, Kind]:
+    """Return the kinds of all objects that may be ours, by their names: those of today's settings, and those once made."""
+    return {**{item.name: item.kind for item in planned_objects(request.settings)}, **snapshot.kinds}
+
+
 def _remembered(request: Request, snapshot: Snapshot) -> list[OwnObject]:
     """Return what the journal leaves one to think that the tenant holds of ours."""
-    kinds = {item.name: item.kind for item in planned_objects(request.settings)}
+    kinds = _kinds(request, snapshot)
     return [OwnObject(kinds[name], name) for name in snapshot.created if name in kinds and name not in snapshot.removed]
 
 

@@ -37,6 +37,7 @@ WORDS: Mapping[str, str] = {
     "fix_asked": "An operator has asked for the fix.",
     "acknowledged": "An operator knows it, and wants to go on.",
     "scanner_queue": "the scanner's report",
+    "message_trace": "what message trace shows",
     "leftovers": "what is left in the tenant",
     "blocked": "Not started",
     "queued": "Queued",

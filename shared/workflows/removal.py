@@ -78,7 +78,7 @@ async def while_let_in(run: Run, work: Callable[[Run, Exchange, Snapshot], Await
 async def stand(run: Run, exchange: Exchange, snapshot: Snapshot) -> Stand:
     """Read all that a removal needs to know of the tenant."""
     request = await request_of(run)
-    tenant = await read_tenant(exchange, undo.removal_groups(request), undo.removal_reads(snapshot))
+    tenant = await read_tenant(exchange, undo.removal_groups(request, snapshot), undo.removal_reads(snapshot))
     return Stand(replace(request, accepted_domains=tenant.accepted_domains), tenant, snapshot)
 
 

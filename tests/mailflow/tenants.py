@@ -200,7 +200,7 @@ class Grant:
 
     def removal_tenant(self) -> TenantObjects:
         """Read what a removal needs."""
-        return self.tenant.read(removal_groups(self.request), removal_reads(self.tenant.snapshot))
+        return self.tenant.read(removal_groups(self.request, self.tenant.snapshot), removal_reads(self.tenant.snapshot))
 
     def remove(self) -> None:
         """Take everything back, from one look."""

@@ -226,6 +226,22 @@ def test_a_rule_that_routes_to_us_goes_off_whoever_owns_it() -> None:
     assert tenant.snapshot.former["Theirs", "State"] == "Enabled"
 
 
+def test_a_product_s_former_name_hides_nothing() -> None:
+    """Groups are read by the names that the journal knows, whatever the product is called by now; they go, and are told gone."""
+    tenant = Simulated()
+    before = tenant.state()["DistributionGroup"]
+    grant_of(tenant).apply()
+    renamed = grant_of(tenant, product_name="Other")
+    early = _report(renamed)
+    blind = {item.object for item in leftovers(renamed.request, None, tenant.snapshot)}
+    renamed.remove()
+
+    assert (early["is_clean"], early["removed"]) == (False, [])
+    assert {item["object"] for item in early["left"]} == blind
+    assert tenant.state()["DistributionGroup"] == before
+    assert "Grantline Inline Inbound Scope Group" in _report(renamed)["removed"]
+
+
 def test_a_removal_goes_in_the_safe_order() -> None:
     """Routing off, verdict rules, routing rules, the way back, what is others', groups, the way to the scanner."""
     tenant = Simulated()

@@ -358,7 +358,7 @@ async def test_what_was_made_tells_what_is_under_way(intent: Intent) -> None:
     address = bench.settings.scanners[""].outbound_egress[0].partition("/")[0]
     tenant.traced = [{"MessageTraceId": "1", "RecipientAddress": "a@fabrikam.com", "FromIP": address, "Status": "Pending"}]
     waiting = await bench.once(drain)
-    tenant.traced = []
+    tenant.traced[0]["FromIP"] = "198.18.0.1"
 
     assert isinstance(waiting, Wait)
     assert "shows 1" in waiting.why

@@ -50,6 +50,7 @@ def test_a_waiver_takes_away_its_condition_alone() -> None:
     assert len(still_missing(waived, OFF)) == 2
     assert len(still_missing(Traffic(OFF, 1, None, (Waiver.SCANNER_QUEUE,)), LATER)) == 1
     assert len(still_missing(Traffic(OFF, None, None, (Waiver.LEFTOVERS,)), LATER)) == 1
+    assert still_missing(Traffic(OFF, 7, EMPTY, (Waiver.MESSAGE_TRACE,)), LATER) == ()
 
 
 @given(
