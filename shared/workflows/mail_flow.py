@@ -4,6 +4,7 @@ Idempotent and resumable at any call: each run begins with what the tenant holds
 to be changed is kept as a plan first, and waits for whoever must allow it. The routing rules stay off here.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -64,8 +65,11 @@ async def _held_up(run: Run, exchange: Exchange, view: View, obstacle: Problem, 
             return Progress(facts=facts)
     except StaleReadError as error:
         return wait_to_see(run, view.differences, raw=str(error), **facts)
-    switched = {SWITCHED_OFF: [change.object.name for change in pending]} if pending else {}
-    return NeedsPerson(problem=obstacle, facts={**facts, **switched})
+    if not pending:
+        return NeedsPerson(problem=obstacle, facts=facts)
+    told_too = f"{obstacle.cause} The way back was not there: mail is delivered without being scanned until it is put right."
+    switched = [change.object.name for change in pending]
+    return NeedsPerson(problem=replace(obstacle, cause=told_too), facts={**facts, SWITCHED_OFF: switched})
 
 
 def _lacks_way_back(view: View) -> bool:

@@ -434,6 +434,7 @@ async def test_routing_without_a_way_back_goes_off_while_a_person_is_waited_for(
 
     assert isinstance(outcome, NeedsPerson)
     assert outcome.problem.code == ("foreign_object" if harm == "theirs" else "plan_awaits_approval")
+    assert "without being scanned" in outcome.problem.cause
     assert sorted(outcome.facts[SWITCHED_OFF]) == sorted(NAMES[-2:])
     assert {cmdlet for cmdlet, _ in bench.exchange.writes} == {"Disable-TransportRule"}
     states = {rule["Name"]: rule["State"] for rule in bench.exchange.objects["TransportRule"]}
