@@ -262,7 +262,7 @@ async def test_the_applications_that_are_still_allowed_are_named(parts: Grantlin
     ("situation", "results"), [("protecting", ["passed"] * 4), ("unproved", ["passed", "failed", "open", "open"])]
 )
 async def test_what_test_messages_have_shown(parts: Grantline, situation: str, results: list[str]) -> None:
-    """A line for each with what it was to show and what became of it, and a button that sends them again."""
+    """A line for each with what it was to show and what became of it, domains left out, and a button that sends them again."""
     grant_id = await put(parts, situation)
 
     page = await look(parts, pages.grant, grant_id=grant_id)
@@ -272,6 +272,8 @@ async def test_what_test_messages_have_shown(parts: Grantline, situation: str, r
     assert [next(state for state in map(words, ("passed", "failed", "open")) if state in row) for row in rows] == states
     assert all(words(kind) in row or words(kind).lower() in row for (_, kind), row in zip(mail_flow.MESSAGES, rows, strict=True))
     assert {"type": "step.retry", "step": "mail_proof"} in commands(page)
+    assert "Not proved for 2 of the domains" in page.words
+    assert "left-out.example.com and others." in page.words
     assert ("test messages have proved it" in page.words) is (situation == "protecting")
 
 
@@ -314,6 +316,7 @@ async def test_programs_get_the_same(service: Grantline, program: Program, situa
     plan, findings, removal, proof = [(await program.get(name, grant_id=grant_id)).json for name in names]
 
     assert (plan["number"], bool(plan["routes"])) == ((1, True) if "plan|0001" in keys else (None, False))
+    assert proof["unproved"] == (["left-out.example.com"] if "proof" in keys else [])
     assert (bool(proof["messages"]), proof["is_proved"]) == ("proof" in keys, situation == "protecting")
     assert bool(findings["findings"]) is ("findings" in keys)
     assert (removal["is_asked"], removal["reported_at"] is not None) == (found.grant.intent.is_removed, "removal" in keys)

@@ -114,7 +114,9 @@ def proof_row(*results: str) -> Row:
         {**probe, "result": result, "words": f"It came to this: {result}.", "seconds": 12.5 if result == "passed" else None}
         for probe, result in zip(probes, results, strict=False)
     ]
-    return Row("proof", {"version": 1, "number": 1, "sent_at": AT, "looked_at": AT, "probes": probes, "verdicts": verdicts})
+    left_out = {"unproved": ["left-out.example.com"], "unproved_count": 2}
+    times = {"sent_at": AT, "looked_at": AT}
+    return Row("proof", {"version": 1, "number": 1, **times, **left_out, "probes": probes, "verdicts": verdicts})
 
 
 def unproved() -> Situation:
