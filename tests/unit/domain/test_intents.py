@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain import decide, intents, outcomes, schedule
 from shared.domain.decision import Decision
-from shared.domain.grant import IS_PROVED, ROUTING, ROUTING_OFF, ROUTING_ON, Grant, GrantState, Waiver
+from shared.domain.grant import IS_PROVED, ROUTING, ROUTING_OFF, ROUTING_OFF_AT, ROUTING_ON, Grant, GrantState, Waiver
 from shared.domain.outcomes import Done
 from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import STEPS, StepName, StepState
@@ -257,3 +257,25 @@ def test_a_grant_that_has_given_its_tenant_back_takes_no_command(name: str) -> N
     with pytest.raises(ProblemError) as raised:
         COMMANDS[name](released)
     assert raised.value.problem.code == "tenant_released"
+
+
+def test_a_resumption_forgets_since_when_the_routing_is_off() -> None:
+    """As soon as rules may go on no moment of an earlier pause counts, whatever becomes of the run that switches them."""
+    off = Done(facts={ROUTING: ROUTING_OFF, ROUTING_OFF_AT: schedule.stamp(NOW)})
+    paused = ran(given_grant(intents.pause(completed(), NOW, actor=WHO)), ACTIVATION, off)
+
+    assert given_grant(intents.resume(paused, NOW, actor=WHO)).steps[ACTIVATION].facts[ROUTING_OFF_AT] == ""
+
+
+def test_a_removal_that_finds_the_routing_on_drains_again() -> None:
+    """The routing goes off first, then the drain has its turn once more, and only then anything is taken back."""
+    grant = given_grant(intents.remove(completed(), NOW, actor=WHO))
+    for name in REMOVAL[:2]:
+        grant = ran(grant, name, Done())
+    back = outcomes.Reopen(step=REMOVAL[0], why="a rule is on", problem=problem("fact_missing"))
+    grant = ran(grant, REMOVAL[2], back)
+    states = [grant.steps[name].state for name in REMOVAL[:3]]
+    again = ran(grant, REMOVAL[0], Done())
+
+    assert states == [StepState.QUEUED, StepState.BLOCKED, StepState.BLOCKED]
+    assert [again.steps[name].state for name in REMOVAL[1:3]] == [StepState.QUEUED, StepState.BLOCKED]
