@@ -31,6 +31,7 @@ MAXIMUM_DOMAINS = 3
 """How many domains are tried with everything that can't be told; the others, which differ by name, with what is probable."""
 RANGES = ("SenderIPAddresses", "SenderIpRanges", "ExceptIfSenderIpRanges")
 """The properties of our objects that list the scanner's addresses."""
+_TIMES = {0: "not at all", 1: "once", 2: "twice"}
 _NAMED = 5
 """How many domains are named where a route is the same for more."""
 
@@ -212,9 +213,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _effect(effect: RuleEffect) -> dict[str, str]:
-    times = {0: "not at all", 1: "once", 2: "twice"}
-    said = times.get(effect.after, f"{effect.after} times")
-    return {"rule": effect.rule, "messages": effect.sample, "what": f"It would act {said}; it acts {times[effect.before]} now."}
+    after, before = (_TIMES.get(count, f"{count} times") for count in (effect.after, effect.before))
+    return {"rule": effect.rule, "messages": effect.sample, "what": f"It would act {after}; it acts {before} now."}
 
 
 def _finding(finding: RouteFinding) -> dict[str, Any]:
