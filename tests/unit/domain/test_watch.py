@@ -117,11 +117,11 @@ def test_a_problem_of_the_watch_is_seen_and_looked_at_again(outcome: Outcome, st
 
 
 def test_what_repeats_can_be_looked_at_at_once() -> None:
-    """An operator need not wait for tomorrow; other done steps are not begun again so."""
+    """An operator need not wait for tomorrow; other done steps, but the mail flow, are not begun again so."""
     grant = ran(completed(), WATCH, Done())
 
     assert given(decide.retry(grant, WATCH, NOW, actor="an operator")).steps[WATCH].state is StepState.QUEUED
-    assert decide.retry(grant, StepName.MAIL_FLOW, NOW, actor="an operator") is None
+    assert decide.retry(grant, StepName.VERIFICATION, NOW, actor="an operator") is None
 
 
 def test_nothing_happens_to_a_released_grant() -> None:
