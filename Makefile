@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser run demo test test-kill test-faults test-routes lint bench requirements screenshots docs clean
+.PHONY: help setup browser run demo test test-kill test-decorators test-faults test-routes lint bench requirements screenshots docs clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ test: setup browser ## Run all tests, in three processes
 
 test-kill: setup ## Kill the functions host in three steps and let the sweep finish (about 4 minutes)
 	@$(BIN)/python -m pytest -m long tests/e2e/test_killed_host.py $(ARGS)
+
+test-decorators: setup ## Take every decorator of the functions away in turn and see the demo fail (about 4 minutes)
+	@$(BIN)/python -m pytest -m long tests/e2e/test_decorators.py $(ARGS)
 
 test-faults: setup ## Play 2,000 random schedules of the engine (about 3 minutes)
 	@GRANTLINE_FAULT_SEEDS=2000 $(BIN)/python -m pytest tests/faults --timeout 900 $(ARGS)

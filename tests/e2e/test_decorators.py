@@ -2,7 +2,8 @@
 
 The functions host runs in this process, anew for each decorator. A function that is first called in the use of a completed grant
 is taken away from that use only, of one grant for all of them; every other is taken away from a whole demo of its own.
-"""
+is taken away from that use only, of one grant for all of them; every other is taken away from a whole demo of its own. It takes
+minutes: `make test-decorators` runs it, `make test` does not.
 
 import ast
 import shutil
@@ -188,6 +189,7 @@ async def _succeed_in_use(worlds: Worlds, apps: Mapping[Decorator, Path]) -> lis
     return succeeding
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_every_decorator_is_needed(worlds: Worlds, called: set[str], tmp_path: Path) -> None:
     """Without any one of them the demo fails; with all decorators the same demo succeeds."""
