@@ -1,9 +1,9 @@
 """Removing any one decorator from functions/ makes the demo fail: no function is there that the demo does not need.
 
 The functions host runs in this process, anew for each decorator. A function that is first called in the use of a completed grant
-is taken away from that use only, of one grant for all of them; every other is taken away from a whole demo of its own.
 is taken away from that use only, of one grant for all of them; every other is taken away from a whole demo of its own. It takes
 minutes: `make test-decorators` runs it, `make test` does not.
+"""
 
 import ast
 import shutil
