@@ -7,8 +7,19 @@ that does input or output, and raises only errors of Grantline's own tree.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
+from shared.domain.directory import (
+    Differences,
+    DirectoryChange,
+    DirectoryState,
+    Edit,
+    Generation,
+    Member,
+    Record,
+    SyncedDomain,
+    User,
+)
 from shared.domain.grant import Event, Facts, Grant, GrantState, Nudge, Row
 from shared.domain.probes import Probe
 from shared.domain.problems import GrantlineError, Problem, ProblemError
@@ -285,60 +296,63 @@ class Accounts(Protocol):
         """Return what was counted last, and when; None when nothing was counted yet. It costs one request for one row."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """A synced user or mailbox. ``addresses`` are all SMTP addresses, the primary one first, case-folded."""
+class DirectoryWriter(Protocol):
+    """Writes one generation of a tenant's directory, for one run: it remembers what it has read, and is not shared.
 
-    user_id: str
-    user_principal_name: str
-    display_name: str
-    mail: str
-    addresses: tuple[str, ...]
-    enabled: bool
-    user_type: str
+    Each write of records counts them in the same transaction, on the ETag of what was counted before. So the counts are exact
+    whatever is cut off where, and a run that lost its step to another can't go on writing: it meets TransientError.
+    """
 
+    async def records(self, kind: type[Record], ids: Sequence[str]) -> Mapping[str, Record]:
+        """Return those of the objects that are stored, by id."""
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A synced group."""
+    async def insert(self, records: Sequence[Record], members: Mapping[str, Sequence[Member]], owners: Sequence[User]) -> bool:
+        """Insert new records, groups with their ``members`` by group id, and the addresses of ``owners`` in few transactions.
 
-    group_id: str
-    display_name: str
-    mail: str
-    kinds: tuple[str, ...]
+        The records of ``owners`` are stored already: whoever is killed in between leaves no address without its user. Returns
+        False, with some of it written, where any of the rows is there already: ``write`` puts that right.
+        """
 
+    async def write(self, edits: Sequence[Edit], *, is_repeated: bool = False) -> None:
+        """Carry edits out: what does not change is not written, unless ``is_repeated``.
 
-DIRECTORY_SHARDS = 16
-"""Over how many partitions a generation of a tenant's directory is spread when it is written."""
+        Addresses are released first (an address that another user has by now stays theirs), then records are written, then
+        their addresses. A run that is killed in between repeats it with ``is_repeated``, and leaves the same rows.
+        """
 
-
-@dataclass(frozen=True, slots=True)
-class DirectoryState:
-    """Which generation of a tenant's directory readers read, and what it holds."""
-
-    generation: int
-    shards: int
-    counts: Mapping[str, int]
-    synced_at: datetime
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many ``users`` and ``groups`` the generation holds."""
 
 
 class DirectoryStore(Protocol):
-    """The ``directory`` table: a tenant's users and groups. A sync fills a new generation, then makes it the current one."""
+    """The ``directory`` table: users, groups with members, and domains. A sync fills a new generation, then makes it current."""
 
     async def current(self, tenant_id: str) -> DirectoryState | None:
         """Return what readers read, or None before the first sync."""
 
-    async def write_users(self, tenant_id: str, generation: int, users: Sequence[User]) -> None:
-        """Upsert users and one row for each of their addresses into a generation; writing the same twice is no error."""
-
-    async def write_groups(self, tenant_id: str, generation: int, groups: Sequence[Group]) -> None:
-        """Upsert groups into a generation."""
+    def writer(self, tenant_id: str, generation: Generation) -> DirectoryWriter:
+        """Return a writer of one generation."""
 
     async def publish(self, tenant_id: str, state: DirectoryState) -> None:
-        """Make a filled generation the current one. An older generation never replaces a newer one."""
+        """Make ``state`` what readers read. An older generation never replaces a newer one."""
+
+    async def compare(self, tenant_id: str, former: Generation, newer: Generation, shard: int) -> Differences:
+        """Tell how the users, groups and members in one shard of two generations with as many shards differ."""
+
+    async def delete(self, tenant_id: str, generation: Generation, shard: int) -> None:
+        """Delete every row in one shard of a generation; none is no error."""
 
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the SMTP address in the current generation, whatever its letter case."""
+
+    async def members(self, tenant_id: str, group_id: str) -> Sequence[Member]:
+        """Return the direct members of a group in the current generation."""
+
+    async def domains(self, tenant_id: str) -> Sequence[SyncedDomain]:
+        """Return the tenant's domains by name."""
+
+    async def put_domains(self, tenant_id: str, domains: Sequence[SyncedDomain]) -> None:
+        """Make these the tenant's domains; only what differs is written."""
 
 
 # --- Microsoft -----------------------------------------------------------------------------------------------------------------
@@ -523,15 +537,18 @@ CmdletAnswer = list[dict[str, Any]] | NotFoundError | RefusedError
 """What a cmdlet came to: its objects, or the error that it alone ended with."""
 
 
-ItemT_co = TypeVar("ItemT_co", covariant=True)
-
-
 @dataclass(frozen=True, slots=True)
-class Page(Generic[ItemT_co]):
-    """One page of a collection and where the next one is ("" after the last)."""
+class Page:
+    """One page of a collection, and where the next one is ("" after the last).
 
-    items: tuple[ItemT_co, ...]
+    ``delta_link`` stands on the last page of a round of changes: where the next round begins. ``pause`` is how long Microsoft is
+    better left alone before the next request, because the application is close to its limit in the tenant.
+    """
+
+    items: tuple[DirectoryChange, ...]
     next_link: str = ""
+    delta_link: str = ""
+    pause: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,11 +607,32 @@ class Directory(Protocol):
     async def user_count(self) -> int:
         """Return about how many users there are: Microsoft counts in an index that lags behind."""
 
-    async def users(self, next_link: str = "") -> Page[User]:
-        """Return a page of up to 999 users: the first, or the one at ``next_link`` as Microsoft gave it."""
+    async def users(self, link: str = "") -> Page:
+        """Return a page of up to 999 whole users: the first, or the one at ``link`` as Microsoft gave it.
 
-    async def groups(self, next_link: str = "") -> Page[Group]:
-        """Return a page of up to 999 groups."""
+        A link that Microsoft no longer knows raises RefusedError with the code ``page_expired``, here and below.
+        """
+
+    async def user_changes(self, link: str = "") -> Page:
+        """Return a page of what changed since ``link``; of all users where it is empty. Microsoft chooses the page's size."""
+
+    async def group_changes(self, link: str = "") -> Page:
+        """Return the same of groups, with their direct members."""
+
+    async def latest_users(self) -> str:
+        """Return the link of changes from now on, without reading anything. Raises RefusedError where Microsoft has no such."""
+
+    async def whole_users(self, ids: Sequence[str]) -> Sequence[DirectoryChange]:
+        """Return these users whole, in few requests; one that does not exist is told as removed."""
+
+    async def group_users(self, group: str, link: str = "") -> Page:
+        """Return a page of the whole users in the group with this address or id, nested groups included.
+
+        Raises RefusedError (``scope_group_unknown``) when there is no such group.
+        """
+
+    async def chosen_users(self, names: Sequence[str]) -> Sequence[DirectoryChange]:
+        """Return the whole users with these addresses or user principal names; those that do not exist are left out."""
 
 
 @dataclass(frozen=True, slots=True)
