@@ -54,10 +54,12 @@ def _wait(
 ) -> Wait:
     """Return a wait that grows with the step's attempts and ends as its definition says, or after ``give_up``.
 
-    A wait that it interrupts is not shortened by it; whom that one waited for, and what for, stays.
+    Steps that fail together try again apart. A wait that it interrupts is not shortened by it; whom that one waited for, and
+    what for, stays.
     """
     definition = STEPS[step.name]
-    delay = max(at_least, schedule.backoff(step.attempts + 1, definition.retry_first, definition.retry_cap))
+    seed = f"{step.name} {step.attempts} {now.isoformat()}"
+    delay = max(at_least, schedule.backoff(step.attempts + 1, definition.retry_first, definition.retry_cap, seed))
     give_up_at = (step.begun_at or now) + (give_up or definition.give_up)
     if give_up is None and step.gives_up_at:
         give_up_at = max(give_up_at, step.gives_up_at)

@@ -6,7 +6,7 @@ who acts on a step that waits for nobody.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from shared.domain import outcomes, schedule
@@ -66,6 +66,7 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
         clock=schedule.lease_end(now),
         run_id=run_id,
         claims=step.claims + 1,
+        started_at=step.started_at or now,
         begun_at=now if STEPS[name].repeats and step.state in SETTLED else step.begun_at,
         changed_at=now,
         waits=add_wait(step, now),
@@ -270,7 +271,7 @@ def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> De
 
 def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision:
     """End one look of what repeats: all is well, so nothing counts against the steps that it looked at. Only news is told."""
-    grant = grant.with_step(replace(step, clock=now + (STEPS[step.name].repeats or timedelta())))
+    grant = grant.with_step(replace(step, clock=next_look(grant, step, now)))
     for owner in ancestors(step.name):
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
     is_news = not was or dict(was) != dict(step.facts)
@@ -332,7 +333,7 @@ def _needs_person(grant: Grant, step: Step, outcome: outcomes.NeedsPerson, now: 
         state=StepState.WAITING_FOR_PERSON,
         reason=outcome.problem.fix,
         who=outcome.problem.who,
-        clock=patience(step, now),
+        clock=patience(grant, step, now),
         attempts=0,
         problem=outcome.problem,
         facts={**step.facts, **outcome.facts},
@@ -347,7 +348,7 @@ def _failed(grant: Grant, step: Step, outcome: outcomes.Failed, now: datetime) -
         state=StepState.NEEDS_ATTENTION,
         reason=outcome.problem.cause,
         who=outcome.problem.who,
-        clock=next_look(step, now),
+        clock=next_look(grant, step, now),
         attempts=0,
         problem=outcome.problem,
     )
@@ -361,7 +362,7 @@ def _reopen(grant: Grant, step: Step, outcome: outcomes.Reopen, now: datetime) -
     if owner.reopened >= schedule.MAXIMUM_REOPENS:
         return _failed(grant, step, outcomes.Failed(problem=outcome.problem), now)
     stands = owner.name in ancestors(step.name)
-    state, clock = (StepState.BLOCKED, None) if stands else (StepState.DONE, next_look(step, now))
+    state, clock = (StepState.BLOCKED, None) if stands else (StepState.DONE, next_look(grant, step, now))
     facts = {**step.facts, **outcome.facts}
     grant = grant.with_step(replace(step, state=state, reason=outcome.why, clock=clock, attempts=0, facts=facts))
     grant = _spend(grant, owner.name, outcome.why, now)

@@ -44,9 +44,20 @@ def unblock(decision: Decision, now: datetime) -> Decision:
         step = grant.steps[definition.name]
         is_met = all(grant.steps[name].is_done for name in ancestors(definition.name))
         if step.state is StepState.BLOCKED and is_met and is_wanted(grant, definition.name):
-            begun = begin(grant, step, now)
+            begun = _first_look(grant, step, now) or begin(grant, step, now)
             decision = replace(decision, grant=begun.grant, nudges=decision.nudges + begun.nudges)
     return decision
+
+
+def _first_look(grant: Grant, step: Step, now: datetime) -> Decision | None:
+    """Return the grant with a step that only keeps up to date what was made just now: it is done, until its first moment comes.
+
+    None for every other step, and for one that has looked before: what it was to do is done at once.
+    """
+    if STEPS[step.name].own_moment_after is None or step.begun_at is not None:
+        return None
+    resting = replace(step, state=StepState.DONE, reason="", clock=next_look(grant, step, now), changed_at=now)
+    return Decision(grant.with_step(resting))
 
 
 def is_wanted(grant: Grant, name: StepName) -> bool:
@@ -65,7 +76,7 @@ def begin(grant: Grant, step: Step, now: datetime, *, found: Problem | None = No
         state=StepState.WAITING_FOR_PERSON,
         reason=STEPS[step.name].asks,
         who=person,
-        clock=patience(step, now),
+        clock=patience(grant, step, now),
         gives_up_at=None,
         run_id="",
         started_at=step.started_at or now,
@@ -76,17 +87,19 @@ def begin(grant: Grant, step: Step, now: datetime, *, found: Problem | None = No
     return Decision(grant.with_step(waiting))
 
 
-def patience(step: Step, now: datetime) -> datetime | None:
+def patience(grant: Grant, step: Step, now: datetime) -> datetime | None:
     """Return until when a person is waited for; None for what is optional. What repeats looks again by itself."""
     if STEPS[step.name].is_optional:
         return None
-    return next_look(step, now) or now + schedule.PERSON_PATIENCE
+    return next_look(grant, step, now) or now + schedule.PERSON_PATIENCE
 
 
-def next_look(step: Step, now: datetime) -> datetime | None:
-    """Return when what repeats looks again; None for what does not repeat."""
-    repeats = STEPS[step.name].repeats
-    return now + repeats if repeats else None
+def next_look(grant: Grant, step: Step, now: datetime) -> datetime | None:
+    """Return when what repeats looks again, where it says so at its tenant's own moment; None for what does not repeat."""
+    definition = STEPS[step.name]
+    if definition.own_moment_after is not None:
+        return schedule.daily_slot(grant.tenant_id, now, definition.own_moment_after)
+    return now + definition.repeats if definition.repeats else None
 
 
 def queue(grant: Grant, step: Step, now: datetime) -> Decision:

@@ -5,6 +5,7 @@ behind is found by the very sweep that its end falls on, not up to a minute late
 """
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 LEASE = timedelta(seconds=120)
 """How long a run may hold a step at the most."""
@@ -16,6 +17,9 @@ MARGIN = timedelta(seconds=15)
 """What stays of a lease, at the least, when a run's budget has ended."""
 PERSON_PATIENCE = timedelta(days=14)
 """How long a step waits for a person before it needs attention."""
+DAY = timedelta(days=1)
+JITTER = 0.25
+"""By which part of itself a delay is made longer or shorter at the most."""
 MAXIMUM_CLAIMS = 5
 """How often a step may be claimed without an outcome before it needs attention."""
 MAXIMUM_REOPENS = 3
@@ -50,9 +54,32 @@ def run_deadline(now: datetime) -> datetime:
     return min(now + BUDGET, lease_end(now) - MARGIN)
 
 
-def backoff(attempt: int, first: timedelta, cap: timedelta) -> timedelta:
-    """Return the delay before attempt ``attempt`` (1 is the first retry): doubling, capped."""
-    return min(cap, first * float(2 ** min(max(attempt, 1) - 1, 30)))
+def backoff(attempt: int, first: timedelta, cap: timedelta, seed: str = "") -> timedelta:
+    """Return the delay before attempt ``attempt`` (1 is the first retry): doubling, capped.
+
+    With a seed it is up to a quarter longer or shorter, never longer than ``cap``, and the same for the same seed: what failed
+    together, because a service was down, does not come back together.
+    """
+    delay = first * float(2 ** min(max(attempt, 1) - 1, 30))
+    if not seed:
+        return min(cap, delay)
+    return min(cap / (1 + JITTER), delay) * (1 + JITTER * (2 * share(seed) - 1))
+
+
+def daily_slot(seed: str, after: datetime, at_least: timedelta) -> datetime:
+    """Return the seed's own moment of the day (UTC), the first one that lies at least ``at_least`` after ``after``.
+
+    Seeds are spread evenly over the day. The same seed has the same moment every day, up to 24 hours past the least.
+    """
+    earliest = after + at_least
+    midnight = earliest.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    slot = midnight + timedelta(seconds=int(share(seed) * DAY.total_seconds()))
+    return slot if slot >= earliest else slot + DAY
+
+
+def share(seed: str) -> float:
+    """Return a number from 0 up to, but not including, 1 that is the same for the same seed, and even over many seeds."""
+    return int.from_bytes(sha256(seed.encode()).digest()[:6]) / 2**48
 
 
 def stamp(at: datetime) -> str:

@@ -38,6 +38,7 @@ class StepName(StrEnum):
     ACTIVITY_CONSENT = "activity_consent"
     MAIL_PROOF = "mail_proof"
     ACCESS_WATCH = "access_watch"
+    DAILY_SYNC = "daily_sync"
     ROUTING_REMOVAL = "routing_removal"
     DRAIN = "drain"
     MAIL_FLOW_REMOVAL = "mail_flow_removal"
@@ -78,6 +79,11 @@ class StepDefinition:
     """The steps after which, when one of them was done again in a completed grant, this one is done again."""
     repeats: timedelta | None = None
     """How long after it was done, or needed a person, the step is done again; a grant is complete without it."""
+    own_moment_after: timedelta | None = None
+    """Set for what repeats at the tenant's own moment of the day: how long after the last time that moment lies at the least.
+
+    When its turn comes first it is not begun, but looks at that moment: what it keeps up to date has just been made.
+    """
     on_demand: bool = False
     """True for what a person may have done again at any time."""
     needs_routing: bool = False
@@ -186,6 +192,18 @@ _TABLE = (
         (StepName.POLICY_ACTIVATION,),
         Queue.VERIFICATIONS,
         repeats=timedelta(days=1),
+    ),
+    StepDefinition(
+        StepName.DAILY_SYNC,
+        "Keep users, groups and domains in sync",
+        (StepName.POLICY_ACTIVATION,),
+        Queue.DIRECTORY_SYNCS,
+        stands_on=StepName.DIRECTORY_CONSENT,
+        repeats=timedelta(days=1),
+        own_moment_after=timedelta(hours=6),
+        on_demand=True,
+        retry_first=timedelta(seconds=30),
+        retry_cap=timedelta(hours=1),
     ),
     StepDefinition(StepName.ROUTING_REMOVAL, "Switch off the routing for good", (), Queue.MAIL_FLOW_CHANGES, is_removal=True),
     StepDefinition(

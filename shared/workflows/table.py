@@ -30,6 +30,7 @@ WORKFLOWS: Mapping[StepName, Workflow] = {
     StepName.ACTIVITY_CONSENT: activity_consent,
     StepName.MAIL_PROOF: mail_proof,
     StepName.ACCESS_WATCH: access_watch,
+    StepName.DAILY_SYNC: directory_sync,
     StepName.ROUTING_REMOVAL: routing_removal,
     StepName.DRAIN: drain,
     StepName.MAIL_FLOW_REMOVAL: mail_flow_removal,

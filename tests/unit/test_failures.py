@@ -39,7 +39,7 @@ def test_a_consent_that_does_not_spread_asks_its_person() -> None:
 
 
 def test_microsofts_wish_is_honoured() -> None:
-    """Retry-After is waited for, and no less than our own growing delay."""
+    """Retry-After is waited for, and no less than our own growing delay, give or take a quarter."""
     step = Step(StepName.DIRECTORY_SYNC, begun_at=NOW, attempts=1)
     asked = failures.outcome_of(TransientError("busy", timedelta(seconds=90)), step, NOW)
     short = failures.outcome_of(TransientError("busy", timedelta(seconds=1)), step, NOW)
@@ -47,7 +47,20 @@ def test_microsofts_wish_is_honoured() -> None:
     assert isinstance(asked, Wait)
     assert asked.until == NOW + timedelta(seconds=90)
     assert isinstance(short, Wait)
-    assert short.until == NOW + timedelta(seconds=4)
+    assert timedelta(seconds=3) <= short.until - NOW <= timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("error", [TransientError("busy"), TimeoutError(), ValueError("unforeseen")], ids=repr)
+def test_what_fails_together_is_tried_again_apart(error: Exception) -> None:
+    """A hundred tenants whose syncs failed within a tenth of a second come back over half of the longest delay."""
+    step = Step(StepName.DAILY_SYNC, begun_at=NOW, attempts=100)
+    moments = (NOW + timedelta(milliseconds=each) for each in range(100))
+    delays = [outcome.until - now for now in moments if isinstance(outcome := failures.outcome_of(error, step, now), Wait)]
+    cap = STEPS[StepName.DAILY_SYNC].retry_cap
+
+    assert len(set(delays)) == 100
+    assert cap / 2 < min(delays) < cap * 0.65
+    assert cap * 0.95 < max(delays) <= cap
 
 
 def test_an_unexpected_error_ends_as_a_problem_without_secrets() -> None:

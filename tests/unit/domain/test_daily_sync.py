@@ -1,0 +1,149 @@
+"""The daily sync of a grant: when it looks first and next, what stops it, and what a person may ask of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.domain import decide, intents, outcomes, schedule
+from shared.domain.decision import Decision
+from shared.domain.grant import Grant, GrantState
+from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome
+from shared.domain.problems import problem
+from shared.domain.steps import STEPS, StepName, StepState
+from tests.unit.domain.grants import NOW, completed_until, ran
+from tests.unit.domain.test_watch import TENANT, given, types
+
+SYNC = StepName.DAILY_SYNC
+FACTS = {"users": 5, "groups": 1}
+
+
+def complete(tenant: str = TENANT) -> Grant:
+    """Return a grant of ``tenant`` that is complete, and whose first sync was just now."""
+    grant = replace(completed_until(StepName.POLICY_ACTIVATION), tenant_id=tenant)
+    return ran(grant, StepName.POLICY_ACTIVATION, Done())
+
+
+def synced(grant: Grant, outcome: Outcome | None = None) -> Grant:
+    """Return the grant after its daily sync, run at its moment, came to ``outcome``."""
+    clock = grant.steps[SYNC].clock
+    assert clock
+    claimed = given(decide.claim(grant, SYNC, "run", clock))
+    return given(decide.decide(claimed, SYNC, "run", outcome or Done(facts=FACTS), clock))
+
+
+@pytest.mark.parametrize("tenant", [TENANT, "22222222-2222-3333-4444-555555555555", "33333333-2222-3333-4444-555555555555"])
+def test_the_first_daily_sync_waits_for_the_tenants_own_moment(tenant: str) -> None:
+    """The first sync has just been done: the step is at rest, with its clock at its moment, and the grant is complete."""
+    grant = complete(tenant)
+    step = grant.steps[SYNC]
+
+    assert (step.state, step.clock) == (StepState.DONE, schedule.daily_slot(tenant, NOW, timedelta(hours=6)))
+    assert (step.begun_at, step.finished_at, step.started_at) == (None, None, None)
+    assert grant.state is GrantState.COMPLETED
+    assert decide.claim(grant, SYNC, "run", NOW) is None
+
+
+def test_it_looks_again_at_the_same_moment_each_day() -> None:
+    """A day after the last time, whatever the sync took; the sweep finds it by its clock."""
+    first = complete().steps[SYNC].clock
+    grant = synced(complete())
+    step = grant.steps[SYNC]
+
+    assert first
+    assert (step.state, step.clock, step.facts) == (StepState.DONE, first + timedelta(days=1), FACTS)
+    assert (step.started_at, step.begun_at, step.finished_at) == (first, first, first)
+    assert SYNC in decide.due_steps(grant, first + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Failed(problem=problem("kept_failing")), StepState.NEEDS_ATTENTION),
+        (NeedsPerson(problem=problem("graph_refused")), StepState.WAITING_FOR_PERSON),
+    ],
+    ids=["failed", "needs a person"],
+)
+def test_one_that_failed_looks_again_by_itself(outcome: Outcome, state: StepState) -> None:
+    """Tomorrow's sync comes even if nobody has looked at today's trouble."""
+    grant = synced(complete(), outcome)
+    step = grant.steps[SYNC]
+
+    assert step.state is state
+    assert step.clock == (complete().steps[SYNC].clock or NOW) + timedelta(days=1)
+    assert synced(grant).steps[SYNC].state is StepState.DONE
+
+
+def test_a_person_has_it_done_now_and_the_next_is_not_too_soon() -> None:
+    """On demand it is queued at once; the next look lies at least six hours after it, at the tenant's moment."""
+    grant = complete()
+    slot = grant.steps[SYNC].clock or NOW
+    just_before = slot - timedelta(hours=1)
+    asked = decide.retry(grant, SYNC, just_before, actor="an operator")
+
+    assert asked
+    assert types(asked) == ["step.retried"]
+    assert [nudge.step for nudge in asked.nudges] == [SYNC]
+    assert asked.grant.steps[SYNC].state is StepState.QUEUED
+    assert ran(asked.grant, SYNC, Done(facts=FACTS), just_before).steps[SYNC].clock == slot + timedelta(days=1)
+    assert decide.retry(asked.grant, SYNC, just_before, actor="an operator") is None
+
+
+def test_a_sync_that_stood_on_a_lost_consent_is_done_once_it_is_given_again() -> None:
+    """What was to be synced then is synced at once, not at the next moment."""
+    lost = problem("graph_refused")
+    grant = synced(complete(), outcomes.Reopen(step=StepName.DIRECTORY_CONSENT, why="gone", problem=lost))
+    assert grant.steps[SYNC].state is StepState.BLOCKED
+
+    grant = ran(ran(grant, StepName.DIRECTORY_CONSENT, Done()), StepName.VERIFICATION, Done())
+    assert grant.steps[SYNC].state is StepState.QUEUED
+
+
+def test_a_paused_grant_is_synced_still() -> None:
+    """Who is protected is known on the day of the resumption; only the routing is off."""
+    grant = given(intents.pause(complete(), NOW, actor="an operator"))
+    grant = ran(grant, StepName.POLICY_ACTIVATION, Done())
+
+    assert grant.state is GrantState.PAUSED
+    assert synced(grant).steps[SYNC].facts == FACTS
+    assert decide.can_retry(grant, SYNC)
+
+
+def test_a_grant_that_is_paused_before_it_was_complete_is_synced_too() -> None:
+    """Its policy was never switched on, but its directory was synced."""
+    grant = given(intents.pause(completed_until(StepName.POLICY_ACTIVATION), NOW, actor="an operator"))
+    grant = ran(grant, StepName.POLICY_ACTIVATION, Done())
+
+    assert grant.steps[SYNC].clock
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        lambda grant: decide.release(grant, NOW, actor="an administrator", why="moved"),
+        lambda grant: intents.remove(grant, NOW, actor="an operator"),
+    ],
+    ids=["released", "removed"],
+)
+@pytest.mark.parametrize("is_running", [False, True], ids=["at rest", "running"])
+def test_a_grant_that_is_over_is_not_synced(over: Callable[[Grant], Decision | None], is_running: bool) -> None:
+    """No clock, no command and no unblocking begins it; a run that is under way has lost its step."""
+    grant = complete()
+    slot = grant.steps[SYNC].clock or NOW
+    if is_running:
+        grant = given(decide.claim(grant, SYNC, "run", slot))
+    ended = given(over(grant))
+
+    assert ended.steps[SYNC].clock is None
+    assert decide.claim(ended, SYNC, "late", slot + timedelta(days=9)) is None
+    assert decide.decide(ended, SYNC, "run", Done(facts=FACTS), slot) is None
+    assert not decide.can_retry(ended, SYNC)
+
+
+def test_its_failed_attempts_wait_longer_than_those_of_a_first_sync() -> None:
+    """Nobody waits for it at a screen: from half a minute to an hour, for a day."""
+    daily, first = STEPS[SYNC], STEPS[StepName.DIRECTORY_SYNC]
+
+    assert (daily.retry_first, daily.retry_cap, daily.give_up) == (timedelta(seconds=30), timedelta(hours=1), timedelta(days=1))
+    assert (daily.queue, daily.stands_on) == (first.queue, first.stands_on)
