@@ -338,8 +338,13 @@ CATALOGUE: dict[str, ProblemKind] = {
         Actor.TENANT_ADMINISTRATOR,
     ),
     "page_expired": ProblemKind(
-        "Microsoft no longer knows the page at which a list was to go on.",
-        "Retry the step: the list is read again from its beginning.",
+        "Microsoft no longer knows where a list, or what has changed since the last sync, was to go on.",
+        "Retry the step: everything is read again from its beginning.",
+        Actor.OPERATOR,
+    ),
+    "scope_group_unknown": ProblemKind(
+        "Microsoft Entra has no group with the address or id that the scope names, or it was deleted.",
+        "Name the group by its primary e-mail address or its object id in the grant's scope, then retry the step.",
         Actor.OPERATOR,
     ),
     "cmdlet_not_offered": ProblemKind(

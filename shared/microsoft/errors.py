@@ -52,6 +52,7 @@ __all__ = [
     "error_of",
     "exchange_answer",
     "graph_answer",
+    "graph_answer_of",
     "json_object",
     "json_of",
     "meaning",
@@ -189,22 +190,28 @@ def entra_answer(status: int, body: Mapping[str, Any], retry_after: timedelta | 
 
 
 def graph_answer(response: httpx.Response, service: Service = Service.GRAPH) -> Answer:
-    """Read an error answer of Microsoft Graph.
+    """Read an error answer of Microsoft Graph."""
+    return graph_answer_of(response.status_code, response.headers, json_of(response), service)
+
+
+def graph_answer_of(
+    status: int, headers: Mapping[str, str], document: Mapping[str, Any], service: Service = Service.GRAPH
+) -> Answer:
+    """Read an error of Microsoft Graph from the parts of its answer, which stand alone in the answer to a batch.
 
     Privileged Identity Management has been seen to answer ``UnknownError`` with a JSON text as its message, and without the
     wrapping ``error``: ``{"errorCode", "message"}`` either way.
     """
-    document = json_of(response)
     error = _mapping(document.get("error")) or document
     inner = _mapping(error.get("innerError"))
     told = json_object(str(error.get("message", ""))) or error
     return Answer(
         service,
-        response.status_code,
+        status,
         str(told.get("errorCode") or error.get("code", "")),
         str(told.get("message", "")),
-        str(inner.get("request-id") or response.headers.get("request-id", "")),
-        retry_after(response.headers),
+        str(inner.get("request-id") or headers.get("request-id", "")),
+        retry_after(headers),
     )
 
 

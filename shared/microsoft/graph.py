@@ -1,24 +1,39 @@
 """Microsoft Graph, and the directory of a tenant, read from raw answers (``graph_sdk``)."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+from shared.domain.directory import DirectoryChange, Member
+from shared.domain.problems import problem
 from shared.microsoft import errors
 from shared.microsoft.clouds import Cloud
-from shared.microsoft.errors import Rules, Service
+from shared.microsoft.errors import Answer, Rules, Service
 from shared.microsoft.identity import TokenCredential, load
-from shared.ports import Domain, Group, Organization, Page, User
+from shared.ports import Domain, Organization, Page, RefusedError
 
 PAGE_SIZE = 999
-"""The largest page of users and of groups (https://learn.microsoft.com/graph/api/user-list)."""
-USER_PROPERTIES = ("id", "userPrincipalName", "displayName", "mail", "proxyAddresses", "accountEnabled", "userType")
-GROUP_PROPERTIES = ("id", "displayName", "mail", "groupTypes", "mailEnabled", "securityEnabled")
+"""The largest page of users (https://learn.microsoft.com/graph/api/user-list)."""
+NAMES_A_FILTER = 7
+"""Two clauses each: Graph takes up to 15 that are joined by ``or``."""
+NEAR_LIMIT = 0.8
+LIMIT_WINDOW = timedelta(seconds=10)
+"""In which time Microsoft counts an application's resource units in a tenant."""
+UNHURRIED = ("x-ms-throttle-priority", "Low")
+EVENTUALLY = ("ConsistencyLevel", "eventual")
+"""The header of advanced queries (https://learn.microsoft.com/graph/aad-advanced-queries)."""
+NEXT_LINK, DELTA_LINK, REMOVED = "@odata.nextLink", "@odata.deltaLink", "@removed"
+GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DOMAIN_PROPERTIES = ("id", "isVerified", "isInitial", "isDefault", "supportedServices")
 
 Row = Mapping[str, Any]
+Reader = Callable[[Row], DirectoryChange]
+T = TypeVar("T")
 OpenCredential = Callable[[], Awaitable[TokenCredential]]
 
 
@@ -91,7 +106,7 @@ class Graph:
         """Return the rows of a page and of all that follow it."""
         sdk, _ = await self.builders()
         rows: list[Row] = list(page.get("value") or ())
-        while link := page.get("@odata.nextLink"):
+        while link := page.get(NEXT_LINK):
             page = await self.read(sdk.next_page(builder, link))
             rows += page.get("value") or ()
         return rows
@@ -102,7 +117,11 @@ class Graph:
 
     def refusal(self, response: httpx.Response) -> Exception:
         """Return the error that an answer means."""
-        return errors.error_of(errors.graph_answer(response), self._rules)
+        return self.meant(errors.graph_answer(response))
+
+    def meant(self, answer: Answer) -> Exception:
+        """Return the error that an answer means, which was read already."""
+        return errors.error_of(answer, self._rules)
 
 
 class GraphDirectory:
@@ -141,29 +160,152 @@ class GraphDirectory:
         """See ``ports.Directory``. Counting is an advanced query (https://learn.microsoft.com/graph/aad-advanced-queries)."""
         sdk, client = await self._graph.builders()
         information = sdk.first_page(client.users, select=["id"], top=1, count=True)
-        information.headers.try_add("ConsistencyLevel", "eventual")
+        information.headers.try_add(*EVENTUALLY)
         count = (await self._graph.read(information)).get("@odata.count")
         if not isinstance(count, int):
             raise errors.unreadable(Service.GRAPH, HTTPStatus.OK)
         return count
 
-    async def users(self, next_link: str = "") -> Page[User]:
-        """See ``ports.Directory``."""
-        _, client = await self._graph.builders()
-        page = await self._page(client.users, USER_PROPERTIES, next_link)
-        return Page(tuple(map(read_user, page.get("value", ()))), _text(page, "@odata.nextLink"))
+    async def users(self, link: str = "") -> Page:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/api/user-list)."""
+        sdk, client = await self._graph.builders()
+        information = _page_at(sdk, client.users, link, select=USER_PROPERTIES, top=PAGE_SIZE)
+        return await self._page(information, read_whole_user)
 
-    async def groups(self, next_link: str = "") -> Page[Group]:
-        """See ``ports.Directory``."""
-        _, client = await self._graph.builders()
-        page = await self._page(client.groups, GROUP_PROPERTIES, next_link)
-        return Page(tuple(map(read_group, page.get("value", ()))), _text(page, "@odata.nextLink"))
+    async def user_changes(self, link: str = "") -> Page:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/api/user-delta)."""
+        sdk, client = await self._graph.builders()
+        return await self._round(_page_at(sdk, client.users.delta, link, select=USER_PROPERTIES), read_user)
 
-    async def _page(self, builder: Any, properties: Sequence[str], next_link: str) -> Row:
-        sdk, _ = await self._graph.builders()
-        if next_link:
-            return await self._graph.read(sdk.next_page(builder, next_link))
-        return await self._graph.read(sdk.first_page(builder, select=list(properties), top=PAGE_SIZE))
+    async def group_changes(self, link: str = "") -> Page:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/api/group-delta). Members come because they are selected."""
+        sdk, client = await self._graph.builders()
+        return await self._round(_page_at(sdk, client.groups.delta, link, select=GROUP_PROPERTIES), read_group)
+
+    async def latest_users(self) -> str:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/delta-query-overview)."""
+        sdk, client = await self._graph.builders()
+        document = await self._graph.read(_in_background(sdk.changes_from_now(client.users.delta, select=USER_PROPERTIES)))
+        if link := _text(document, DELTA_LINK):
+            return link
+        raise RefusedError(
+            "Microsoft Graph gives no link of changes from now on",
+            problem("graph_refused", raw="The answer to $deltatoken=latest has no @odata.deltaLink."),
+        )
+
+    async def whole_users(self, ids: Sequence[str]) -> Sequence[DirectoryChange]:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/json-batching)."""
+        sdk, client = await self._graph.builders()
+        wanted = [sdk.first_page(client.users.by_user_id(each), select=USER_PROPERTIES) for each in ids]
+        answers = await self._batches(wanted)
+        return [
+            DirectoryChange(user_id, is_removed=True)
+            if answer.status == HTTPStatus.NOT_FOUND
+            else _told(read_whole_user, [self._answered(answer)])[0]
+            for user_id, answer in zip(ids, answers, strict=True)
+        ]
+
+    async def group_users(self, group: str, link: str = "") -> Page:
+        """See ``ports.Directory`` (https://learn.microsoft.com/graph/api/group-list-transitivemembers).
+
+        The cast to users is an advanced query: it takes ``$count`` and its header, on every page.
+        """
+        sdk, client = await self._graph.builders()
+        group_id = "" if link else await self._group_id(group)
+        builder = client.groups.by_group_id(group_id).transitive_members.graph_user
+        information = _page_at(sdk, builder, link, select=USER_PROPERTIES, top=PAGE_SIZE, count=True)
+        information.headers.try_add(*EVENTUALLY)
+        return await self._page(information, read_whole_user, _no_such_group)
+
+    async def chosen_users(self, names: Sequence[str]) -> Sequence[DirectoryChange]:
+        """See ``ports.Directory``. Several names make one filter, several filters one batch."""
+        sdk, client = await self._graph.builders()
+        filters = [" or ".join(map(_is_named, some)) for some in _parts(tuple(dict.fromkeys(names)), NAMES_A_FILTER)]
+        wanted = [sdk.first_page(client.users, select=USER_PROPERTIES, filter=each, top=PAGE_SIZE) for each in filters]
+        found: dict[str, DirectoryChange] = {}
+        for answer in await self._batches(wanted):
+            rows = await self._graph.rest(client.users, self._answered(answer))
+            found.update((user.object_id, user) for user in _told(read_whole_user, rows))
+        return list(found.values())
+
+    async def _group_id(self, group: str) -> str:
+        """Return the id of a group by its address, or the id itself. Raises RefusedError when no group has the address."""
+        if re.fullmatch(GUID, group):
+            return group
+        sdk, client = await self._graph.builders()
+        filtered = f"mail eq {_literal(group)}"
+        rows = (await self._graph.read(sdk.first_page(client.groups, select=["id"], filter=filtered))).get("value")
+        if not rows:
+            raise _no_such_group(None)
+        return str(rows[0]["id"])
+
+    async def _page(self, information: Any, read: Reader, not_found: Callable[[httpx.Response], Exception] | None = None) -> Page:
+        """Return a page of a list."""
+        response = await self._graph.send(_in_background(information))
+        if not_found and response.status_code == HTTPStatus.NOT_FOUND:
+            raise not_found(response)
+        document = self._graph.document(response)
+        return Page(
+            items=tuple(_told(read, document.get("value"))),
+            next_link=_text(document, NEXT_LINK),
+            delta_link=_text(document, DELTA_LINK),
+            pause=pause_of(response.headers),
+        )
+
+    async def _round(self, information: Any, read: Reader) -> Page:
+        """Return a page of changes: what comes next stands on each, or the sync would end where it does not."""
+        page = await self._page(information, read)
+        if not page.next_link and not page.delta_link:
+            raise errors.unreadable(Service.GRAPH, HTTPStatus.OK)
+        return page
+
+    async def _batches(self, wanted: Sequence[Any]) -> "list[BatchAnswer]":
+        """Send described requests in batches, one after the other; return the answers in the order of the requests."""
+        sdk, client = await self._graph.builders()
+        answers: list[BatchAnswer] = []
+        for some in _parts(wanted, sdk.BATCH_SIZE):
+            document = await self._graph.read(_in_background(sdk.batch(client, some)))
+            answers += batch_answers(document, len(some))
+        return answers
+
+    def _answered(self, answer: "BatchAnswer") -> Row:
+        """Return what a request of a batch was answered. Raises what a refusal means, with the wish in its own headers."""
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise self._graph.meant(errors.graph_answer_of(answer.status, answer.headers, answer.body))
+        return answer.body
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """The answer to one request of a batch."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Row
+
+
+def batch_answers(document: Row, count: int) -> list[BatchAnswer]:
+    """Return the answers to a batch of ``count`` requests in their order: Microsoft gives them in any. Raises TransientError."""
+    try:
+        told = {str(each["id"]): each for each in document["responses"]}
+        return [
+            BatchAnswer(int(each["status"]), httpx.Headers(each.get("headers") or {}), each.get("body") or {})
+            for each in (told[str(place)] for place in range(count))
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise errors.unreadable(Service.GRAPH, HTTPStatus.OK) from None
+
+
+def pause_of(headers: Mapping[str, str]) -> timedelta | None:
+    """Return how long to leave Microsoft alone after an answer with these headers.
+
+    The share of the limit that is used up stands there from 0.8 on (https://learn.microsoft.com/graph/throttling-limits).
+    """
+    try:
+        used = float(headers.get("x-ms-throttle-limit-percentage", 0))
+    except ValueError:
+        return None
+    return LIMIT_WINDOW if used >= NEAR_LIMIT else None
 
 
 def read_domain(row: Row) -> Domain:
@@ -178,36 +320,111 @@ def read_domain(row: Row) -> Domain:
     )
 
 
-def read_user(row: Row) -> User:
-    """Read Graph's ``user``."""
-    mail = _text(row, "mail")
-    return User(
-        user_id=str(row["id"]),
-        user_principal_name=_text(row, "userPrincipalName"),
-        display_name=_text(row, "displayName"),
-        mail=mail,
-        addresses=smtp_addresses(row.get("proxyAddresses") or (), mail),
-        enabled=bool(row.get("accountEnabled")),
-        user_type=_text(row, "userType"),
-    )
+def read_user(row: Row) -> DirectoryChange:
+    """Read what a delta query tells of a user: the properties that are there, and no others."""
+    if REMOVED in row:
+        return DirectoryChange(row["id"], is_removed=True)
+    return DirectoryChange(row["id"], {field: read(row[name]) for name, field, read in _USER if name in row})
 
 
-def read_group(row: Row) -> Group:
-    """Read Graph's ``group``; its kinds are Microsoft's words: Unified, DynamicMembership, mailEnabled, securityEnabled."""
-    flags = [name for name in ("mailEnabled", "securityEnabled") if row.get(name)]
-    kinds = (*map(str, row.get("groupTypes") or ()), *flags)
-    return Group(str(row["id"]), _text(row, "displayName"), _text(row, "mail"), kinds)
+def read_whole_user(row: Row) -> DirectoryChange:
+    """Read a user that was asked for by itself or in a list."""
+    return DirectoryChange(row["id"], {field: read(row[name]) for name, field, read in _USER if name in row}, is_whole=True)
 
 
-def smtp_addresses(proxy_addresses: Sequence[str], mail: str) -> tuple[str, ...]:
+def read_group(row: Row) -> DirectoryChange:
+    """Read what a delta query tells of a group. A large one repeats, on other pages too, with more of its members."""
+    if REMOVED in row:
+        return DirectoryChange(row["id"], is_removed=True)
+    values = {field: read(row[name]) for name, field, read in _GROUP if name in row}
+    return DirectoryChange(row["id"], values, members=tuple(map(read_member, row.get("members@delta") or ())))
+
+
+def read_member(row: Row) -> Member:
+    """Read one of ``members@delta``."""
+    kind = (row.get("@odata.type") or "directoryObject").removeprefix("#microsoft.graph.")
+    return Member(row["id"], kind, is_removed=REMOVED in row)
+
+
+def smtp_addresses(proxy_addresses: Sequence[str] | None) -> tuple[str, ...]:
     """Return all SMTP addresses, the primary one first, case-folded.
 
     ``SMTP:`` marks the primary address, ``smtp:`` the others; SIP, X500 and the like are no mail addresses
-    (https://learn.microsoft.com/graph/api/resources/user). ``mail`` stands alone where there is none.
+    (https://learn.microsoft.com/graph/api/resources/user).
     """
-    primary_first = sorted(proxy_addresses, key=lambda address: not address.startswith("SMTP:"))
+    primary_first = sorted(proxy_addresses or (), key=lambda address: not address.startswith("SMTP:"))
     smtp = [address[5:].casefold() for address in primary_first if address[:5].casefold() == "smtp:"]
-    return tuple(dict.fromkeys(smtp)) or ((mail.casefold(),) if mail else ())
+    return tuple(dict.fromkeys(smtp))
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value or ()))
+
+
+def _string(value: Any) -> str:
+    return value or ""
+
+
+_USER = (
+    ("userPrincipalName", "user_principal_name", _string),
+    ("displayName", "display_name", _string),
+    ("mail", "mail", _string),
+    ("proxyAddresses", "smtp_addresses", smtp_addresses),
+    ("accountEnabled", "enabled", bool),
+    ("userType", "user_type", _string),
+)
+"""Graph's properties of a user, the fields of ``directory.User`` that they become, and how: null is empty."""
+_GROUP = (
+    ("displayName", "display_name", _string),
+    ("mail", "mail", _string),
+    ("groupTypes", "group_types", _words),
+    ("mailEnabled", "mail_enabled", bool),
+    ("securityEnabled", "security_enabled", bool),
+    ("visibility", "visibility", _string),
+)
+"""The same of a group."""
+USER_PROPERTIES = ["id", *(name for name, _, _ in _USER)]
+GROUP_PROPERTIES = ["id", *(name for name, _, _ in _GROUP), "members"]
+
+
+def _told(read: Reader, rows: Any) -> list[DirectoryChange]:
+    """Read rows. Raises TransientError when they are not what Microsoft documents."""
+    try:
+        return [read(row) for row in rows]
+    except (KeyError, TypeError, AttributeError):
+        raise errors.unreadable(Service.GRAPH, HTTPStatus.OK) from None
+
+
+def _page_at(sdk: Any, builder: Any, link: str, **parameters: Any) -> Any:
+    """Describe a GET of a collection's page: the one at Microsoft's own link, or the first."""
+    return sdk.next_page(builder, link) if link else sdk.first_page(builder, **parameters)
+
+
+def _in_background(information: Any) -> Any:
+    """Have a request give way when Microsoft must slow the application down: nobody waits for a sync in front of a screen."""
+    information.headers.try_add(*UNHURRIED)
+    return information
+
+
+def _no_such_group(response: httpx.Response | None) -> RefusedError:
+    answer = errors.graph_answer(response) if response is not None else None
+    found = problem(
+        "scope_group_unknown", raw=answer.raw if answer else "", correlation_id=answer.correlation_id if answer else ""
+    )
+    return RefusedError("Microsoft Graph knows no group by the scope's address or id", found)
+
+
+def _is_named(name: str) -> str:
+    return f"mail eq {_literal(name)} or userPrincipalName eq {_literal(name)}"
+
+
+def _literal(text: str) -> str:
+    """Return a string of an OData filter: an apostrophe stands twice (OData 4.01 URL Conventions 5.1.1.14.1)."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _text(row: Row, name: str) -> str:

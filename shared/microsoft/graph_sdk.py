@@ -5,13 +5,14 @@ sleep inside of a run, and send a POST twice.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 from kiota_abstractions.base_request_configuration import RequestConfiguration
 from kiota_abstractions.method import Method
 from kiota_abstractions.native_response_handler import NativeResponseHandler
+from kiota_abstractions.request_information import RequestInformation
 from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
 from kiota_http.middleware.options import ResponseHandlerOption, RetryHandlerOption
 from msgraph import GraphRequestAdapter, GraphServiceClient
@@ -19,6 +20,9 @@ from msgraph_core import GraphClientFactory
 
 from shared.microsoft.clouds import Cloud, origin
 from shared.microsoft.identity import TokenCredential
+
+BATCH_SIZE = 20
+"""How many requests a batch takes (https://learn.microsoft.com/graph/json-batching)."""
 
 
 def with_middleware(http: httpx.AsyncClient) -> httpx.AsyncBaseTransport:
@@ -50,6 +54,36 @@ def first_page(builder: Any, **parameters: Any) -> Any:
     """Describe a GET of a builder's collection with OData parameters: ``select``, ``top``, ``filter``."""
     query = getattr(builder, f"{type(builder).__name__}GetQueryParameters")(**parameters)
     return builder.to_get_request_information(RequestConfiguration(query_parameters=query))
+
+
+def changes_from_now(builder: Any, **parameters: Any) -> Any:
+    """Describe a GET of a delta query's link alone: the changes from now on, without what is there.
+
+    The builders have no name for the parameter, so it is put beside those of the builder's own template
+    (https://learn.microsoft.com/graph/delta-query-overview, "$deltatoken=latest").
+    """
+    information = first_page(builder, **parameters)
+    information.url_template = information.url_template.replace("{?", "{?%24deltatoken,", 1)
+    information.query_parameters["%24deltatoken"] = "latest"
+    return information
+
+
+def batch(client: Any, requests: Sequence[Any]) -> Any:
+    """Describe a POST of up to ``BATCH_SIZE`` described GETs in one; each is named by its place among them.
+
+    The SDK's own batches are made of typed models, and read into them.
+    """
+    items = [{"id": str(place), "method": "GET", "url": _relative(client, each)} for place, each in enumerate(requests)]
+    information = RequestInformation(Method.POST, "{+baseurl}/$batch")
+    information.set_stream_content(json.dumps({"requests": items}).encode(), "application/json")
+    return information
+
+
+def _relative(client: Any, information: Any) -> str:
+    """Return the address of a described request beneath the version, as a batch takes it; ``$`` needs no encoding there."""
+    adapter = client.request_adapter
+    adapter.set_base_url_for_request_information(information)
+    return str(information.url).removeprefix(adapter.base_url).replace("%24", "$")
 
 
 def next_page(builder: Any, link: str) -> Any:

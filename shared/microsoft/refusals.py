@@ -133,13 +133,14 @@ _GRAPH_BUSY: Rules = (
 
 DIRECTORY: Rules = (
     *_GRAPH_BUSY,
-    Rule(r"^409\b", Reaction.TRANSIENT, ("HTTP 409",), _GRAPH),
+    # "40X" with one of the codes, or 410: the status does not tell, so the codes come first.
     Rule(
         r"ExpiredPageToken|resyncRequired|syncStateNotFound|^410\b",
         "page_expired",
         ("Directory_ExpiredPageToken", "resyncRequired", "syncStateNotFound", "HTTP 410"),
         "learn.microsoft.com/graph/delta-query-overview",
     ),
+    Rule(r"^409\b", Reaction.TRANSIENT, ("HTTP 409",), _GRAPH),
     # Graph has not heard of a fresh service principal: 401, or Authorization_IdentityNotFound.
     Rule(
         r"^401\b|IdentityNotFound",

@@ -1,15 +1,16 @@
 """Microsoft Graph through the SDK's builders: what is asked, what is read, and what each refusal means."""
 
 from datetime import timedelta
-from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from shared.domain.directory import DirectoryChange, Member
 from shared.domain.problems import GrantlineError
 from shared.microsoft import errors
 from shared.microsoft.client import MicrosoftClient
-from shared.microsoft.graph import read_group, smtp_addresses
-from shared.ports import Domain, Group, NotYetError, Organization, RefusedError, TransientError, User
+from shared.microsoft.graph import smtp_addresses
+from shared.ports import Domain, NotYetError, Organization, Page, RefusedError, TransientError
 from tests.unit.microsoft.conftest import TENANT, Said, Scripted, token_path
 
 USER = {
@@ -21,6 +22,16 @@ USER = {
     "accountEnabled": True,
     "userType": "Member",
 }
+USER_VALUES = {
+    "user_principal_name": "Adele@contoso.com",
+    "display_name": "Adele",
+    "mail": "Adele@contoso.com",
+    "smtp_addresses": ("adele@contoso.com", "av@contoso.com"),
+    "enabled": True,
+    "user_type": "Member",
+}
+SELECTED_USER = "id,userPrincipalName,displayName,mail,proxyAddresses,accountEnabled,userType"
+GROUP_ID = "77777777-7777-4777-8777-777777777777"
 
 
 def graph_error(status: int, code: str, message: str = "Text of Microsoft.", **headers: str) -> Said:
@@ -123,32 +134,219 @@ async def test_users_come_page_by_page(server: Scripted, microsoft: MicrosoftCli
     first = await directory.users()
     second = await directory.users(first.next_link)
 
-    assert first.items == (
-        User("u1", "Adele@contoso.com", "Adele", "Adele@contoso.com", ("adele@contoso.com", "av@contoso.com"), True, "Member"),
-    )
-    assert first.next_link == more
-    assert second.items == (User("u2", "", "", "", (), False, ""),)
-    assert second.next_link == ""
+    assert first == Page((DirectoryChange("u1", USER_VALUES, is_whole=True),), more)
+    assert second == Page((DirectoryChange("u2", {"mail": ""}, is_whole=True),))
     one, two = server.asked_for("/v1.0/users")
-    assert one.query == {
-        "$select": "id,userPrincipalName,displayName,mail,proxyAddresses,accountEnabled,userType",
-        "$top": "999",
-    }
+    assert one.query == {"$select": SELECTED_USER, "$top": "999"}
     assert two.query == {"$select": "id", "$skiptoken": "m~AQ"}
+    assert {each.headers["x-ms-throttle-priority"] for each in (one, two)} == {"Low"}
     assert len(server.asked_for(token_path())) == 1
     assert "scope=https%3A%2F%2Fgraph.microsoft.com%2F.default" in server.asked_for(token_path())[0].text
     assert "cp1" not in server.asked_for(token_path())[0].text.lower()
 
 
-async def test_groups(server: Scripted, microsoft: MicrosoftClient) -> None:
-    """Groups come with the kinds that Microsoft names."""
-    row = {"id": "g1", "displayName": "Sales", "mail": "sales@contoso.com", "groupTypes": ["Unified"], "mailEnabled": True}
-    server.say("/v1.0/groups", Said({"value": [row]}))
+async def test_changes_of_users(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """A round asks for the same properties; an item tells only what stands in it, and null as none; the end has a delta link."""
+    more, later = f"{server.url}/v1.0/users/delta?$skiptoken=s", f"{server.url}/v1.0/users/delta?$deltatoken=d"
+    partial = {"id": "u2", "mail": None, "proxyAddresses": None, "accountEnabled": None}
+    gone = [{"id": f"u{number}", "@removed": {"reason": reason}} for number, reason in ((3, "changed"), (4, "deleted"))]
+    server.say("/v1.0/users/delta()", Said({"value": [USER, partial], "@odata.nextLink": more}))
+    server.say("/v1.0/users/delta", Said({"value": gone, "@odata.deltaLink": later}))
+    directory = microsoft.directory(TENANT)
 
-    page = await microsoft.directory(TENANT).groups()
+    first = await directory.user_changes()
+    last = await directory.user_changes(first.next_link)
 
-    assert page.items == (Group("g1", "Sales", "sales@contoso.com", ("Unified", "mailEnabled")),)
-    assert page.next_link == ""
+    told = DirectoryChange("u2", {"mail": "", "smtp_addresses": (), "enabled": False})
+    assert first == Page((DirectoryChange("u1", USER_VALUES), told), more)
+    assert last == Page((DirectoryChange("u3", is_removed=True), DirectoryChange("u4", is_removed=True)), "", later)
+    (asked,) = server.asked_for("/v1.0/users/delta()")
+    assert asked.query == {"$select": SELECTED_USER}
+    assert server.asked_for("/v1.0/users/delta")[0].query == {"$skiptoken": "s"}
+
+
+async def test_changes_of_groups(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Groups come with their direct members, of whatever kind, and those who left."""
+    members = [
+        {"@odata.type": "#microsoft.graph.user", "id": "u1"},
+        {"@odata.type": "#microsoft.graph.group", "id": "g2", "@removed": {"reason": "deleted"}},
+        {"id": "x1"},
+    ]
+    row = {"id": "g1", "displayName": "Sales", "mail": None, "groupTypes": ["Unified"], "mailEnabled": True}
+    more = {"securityEnabled": False, "visibility": "HiddenMembership", "members@delta": members}
+    rows = [{**row, **more}, {"id": "g1", "members@delta": members[:1]}, {"id": "g3", "@removed": {"reason": "deleted"}}]
+    server.say("/v1.0/groups/delta()", Said({"value": rows, "@odata.deltaLink": "d"}))
+
+    page = await microsoft.directory(TENANT).group_changes()
+
+    values = {"display_name": "Sales", "mail": "", "group_types": ("Unified",), "mail_enabled": True, "security_enabled": False}
+    told = (Member("u1", "user"), Member("g2", "group", is_removed=True), Member("x1", "directoryObject"))
+    assert page.items == (
+        DirectoryChange("g1", {**values, "visibility": "HiddenMembership"}, members=told),
+        DirectoryChange("g1", members=told[:1]),
+        DirectoryChange("g3", is_removed=True),
+    )
+    (asked,) = server.asked_for("/v1.0/groups/delta()")
+    assert asked.query == {"$select": "id,displayName,mail,groupTypes,mailEnabled,securityEnabled,visibility,members"}
+
+
+@pytest.mark.parametrize(
+    "body", [{"value": []}, {"@odata.deltaLink": "d"}, {"value": [{"mail": "x"}], "@odata.deltaLink": "d"}], ids=str
+)
+async def test_a_round_that_leads_nowhere_can_not_be_read(
+    server: Scripted, microsoft: MicrosoftClient, body: dict[str, object]
+) -> None:
+    """A page of changes without any link, without rows, or with a row of nobody, is none: the sync must not go on from it."""
+    server.say("/v1.0/users/delta()", Said(body))
+
+    with pytest.raises(TransientError, match="can't be read"):
+        await microsoft.directory(TENANT).user_changes()
+
+
+async def test_the_link_of_changes_from_now_on(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """It is asked for with the properties of the round to come; an answer without it is a refusal."""
+    later = f"{server.url}/v1.0/users/delta?$deltatoken=d"
+    server.say("/v1.0/users/delta()", Said({"value": [], "@odata.deltaLink": later}), Said({"value": [], "@odata.nextLink": "n"}))
+    directory = microsoft.directory(TENANT)
+
+    assert await directory.latest_users() == later
+    assert server.asked_for("/v1.0/users/delta()")[0].query == {"$select": SELECTED_USER, "$deltatoken": "latest"}
+    with pytest.raises(RefusedError) as raised:
+        await directory.latest_users()
+    assert raised.value.problem.code == "graph_refused"
+
+
+def in_batch(*answers: tuple[int, dict[str, object]], **headers: str) -> Said:
+    """Return the answer to a batch: statuses and bodies of its requests, the last one first."""
+    told = [
+        {"id": str(place), "status": status, "headers": headers, "body": body} for place, (status, body) in enumerate(answers)
+    ]
+    return Said({"responses": told[::-1]})
+
+
+UNKNOWN: tuple[int, dict[str, object]] = (404, {"error": {"code": "Request_ResourceNotFound", "message": "..."}})
+
+
+async def test_users_are_read_whole_by_twenties(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Each batch takes 20 ids; answers come in any order; a user that is not there is told as removed."""
+    ids = [f"u{number}" for number in range(21)]
+    known: list[tuple[int, dict[str, object]]] = [(200, {**USER, "id": each}) for each in ids]
+    server.say("/v1.0/$batch", in_batch(*known[:19], UNKNOWN), in_batch(known[20]))
+
+    found = await microsoft.directory(TENANT).whole_users(ids)
+
+    whole = [DirectoryChange(each, USER_VALUES, is_whole=True) for each in ids]
+    assert found == [*whole[:19], DirectoryChange("u19", is_removed=True), whole[20]]
+    first, second = (each.document["requests"] for each in server.asked_for("/v1.0/$batch"))
+    assert (len(first), len(second)) == (20, 1)
+    assert first[3] == {"id": "3", "method": "GET", "url": f"/users/u3?$select={SELECTED_USER}"}
+    assert await microsoft.directory(TENANT).whole_users([]) == []
+    assert len(server.asked_for("/v1.0/$batch")) == 2
+
+
+async def test_a_busy_request_of_a_batch(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """One request may be slowed down while the batch is not: its own wish counts."""
+    server.say("/v1.0/$batch", in_batch((200, USER), (429, {"error": {"code": "TooManyRequests"}}), **{"Retry-After": "7"}))
+
+    with pytest.raises(TransientError) as raised:
+        await microsoft.directory(TENANT).whole_users(["u1", "u2"])
+
+    assert raised.value.retry_after == timedelta(seconds=7)
+
+
+async def test_a_refused_request_of_a_batch(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Any other refusal of one request is what it would be alone."""
+    denied: dict[str, object] = {"error": {"code": "Authorization_RequestDenied", "message": "No."}}
+    server.say("/v1.0/$batch", in_batch((200, USER), (403, denied)))
+
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.directory(TENANT).whole_users(["u1", "u2"])
+
+    assert (raised.value.problem.code, raised.value.problem.raw) == ("graph_refused", "Authorization_RequestDenied: No.")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"responses": [{"id": "1", "status": 200, "body": USER}]}, {"responses": [{"id": "0", "body": USER}]}], ids=str
+)
+async def test_an_incomplete_batch_can_not_be_read(server: Scripted, microsoft: MicrosoftClient, body: dict[str, object]) -> None:
+    """An answer that lacks one of the requests is never taken for all."""
+    server.say("/v1.0/$batch", Said(body))
+
+    with pytest.raises(TransientError):
+        await microsoft.directory(TENANT).whole_users(["u1"])
+
+
+async def test_users_of_a_group_by_its_address(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """The group is looked up once; its users, nested ones too, come by an advanced query, on every page."""
+    more = f"{server.url}/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user?$skiptoken=s"
+    server.say("/v1.0/groups", Said({"value": [{"id": GROUP_ID}]}))
+    path = f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user"
+    server.say(path, Said({"value": [USER], "@odata.nextLink": more}), Said({"value": []}))
+    directory = microsoft.directory(TENANT)
+
+    first = await directory.group_users("o'hara@contoso.com")
+    assert first == Page((DirectoryChange("u1", USER_VALUES, is_whole=True),), more)
+    assert await directory.group_users("o'hara@contoso.com", more) == Page(())
+
+    (group,) = server.asked_for("/v1.0/groups")
+    assert group.query == {"$select": "id", "$filter": "mail eq 'o''hara@contoso.com'"}
+    one, two = server.asked_for(path)
+    assert one.query == {"$select": SELECTED_USER, "$top": "999", "$count": "true"}
+    assert two.query == {"$skiptoken": "s"}
+    assert {each.headers["consistencylevel"] for each in (one, two)} == {"eventual"}
+
+
+async def test_users_of_a_group_by_its_id(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """An id needs no look-up."""
+    server.say(f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user", Said({"value": [USER]}))
+
+    page = await microsoft.directory(TENANT).group_users(GROUP_ID)
+
+    assert page.items == (DirectoryChange("u1", USER_VALUES, is_whole=True),)
+    assert server.asked_for("/v1.0/groups") == []
+
+
+@pytest.mark.parametrize("group", ["nobody@contoso.com", GROUP_ID])
+async def test_a_group_that_is_not_there(server: Scripted, microsoft: MicrosoftClient, group: str) -> None:
+    """An address that no group has, and an id that is not one, end with the same problem."""
+    server.say("/v1.0/groups", Said({"value": []}))
+    server.say(f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user", graph_error(404, "Request_ResourceNotFound"))
+
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.directory(TENANT).group_users(group)
+
+    assert raised.value.problem.code == "scope_group_unknown"
+
+
+async def test_chosen_users(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Seven names make one filter, all filters one batch; each user is told once, and names that nobody has are left out."""
+    two = {**USER, "id": "u2"}
+    server.say("/v1.0/$batch", in_batch((200, {"value": [USER, two]}), (200, {"value": [USER]})))
+    names = ["o'hara+1@contoso.com", *(f"n{number}#ext#@contoso.com" for number in range(7)), "n0#ext#@contoso.com"]
+
+    found = await microsoft.directory(TENANT).chosen_users(names)
+
+    assert found == [DirectoryChange(each, USER_VALUES, is_whole=True) for each in ("u1", "u2")]
+    (asked,) = server.asked_for("/v1.0/$batch")
+    queries = [parse_qs(urlsplit(each["url"]).query) for each in asked.document["requests"]]
+    clauses = [query["$filter"][0].split(" or ") for query in queries]
+    assert [len(each) for each in clauses] == [14, 2]
+    assert clauses[0][:2] == ["mail eq 'o''hara+1@contoso.com'", "userPrincipalName eq 'o''hara+1@contoso.com'"]
+    assert clauses[1] == ["mail eq 'n6#ext#@contoso.com'", "userPrincipalName eq 'n6#ext#@contoso.com'"]
+    assert (queries[0]["$select"], queries[0]["$top"]) == ([SELECTED_USER], ["999"])
+    assert await microsoft.directory(TENANT).chosen_users([]) == []
+
+
+@pytest.mark.parametrize(
+    ("used", "pause"), [("0.79", None), ("0.8", timedelta(seconds=10)), ("1.3", timedelta(seconds=10)), ("much", None)]
+)
+async def test_a_page_near_the_limit_asks_for_a_pause(
+    server: Scripted, microsoft: MicrosoftClient, used: str, pause: timedelta | None
+) -> None:
+    """Microsoft tells how much of the limit is used up from 0.8 on; the time in which it counts is then waited."""
+    server.say("/v1.0/users", Said({"value": []}, headers={"x-ms-throttle-limit-percentage": used}))
+
+    assert (await microsoft.directory(TENANT).users()).pause == pause
 
 
 async def test_next_link_elsewhere_gets_nothing(server: Scripted, microsoft: MicrosoftClient) -> None:
@@ -209,24 +407,10 @@ async def test_fresh_application_is_not_known_yet(server: Scripted, microsoft: M
 
 
 def test_addresses() -> None:
-    """SMTP addresses alone, each once, the primary one first, case-folded; the mail address where there is none."""
-    assert smtp_addresses(["smtp:B@x.com", "X500:/o=x", "SMTP:A@x.com", "smtp:a@X.com"], "") == ("a@x.com", "b@x.com")
-    assert smtp_addresses(["sip:a@x.com"], "M@x.com") == ("m@x.com",)
-    assert smtp_addresses([], "") == ()
-
-
-def test_security_group_has_no_mail() -> None:
-    """A security group without an address is read as such."""
-    row: dict[str, Any] = {
-        "id": "g",
-        "displayName": "Ops",
-        "mail": None,
-        "groupTypes": [],
-        "mailEnabled": False,
-        "securityEnabled": True,
-    }
-
-    assert read_group(row) == Group("g", "Ops", "", ("securityEnabled",))
+    """SMTP addresses alone, each once, the primary one first, case-folded."""
+    assert smtp_addresses(["smtp:B@x.com", "X500:/o=x", "SMTP:A@x.com", "smtp:a@X.com"]) == ("a@x.com", "b@x.com")
+    assert smtp_addresses(["sip:a@x.com"]) == ()
+    assert smtp_addresses(None) == ()
 
 
 RETRY_AFTER = [
