@@ -207,7 +207,7 @@ class Engine:
 
 def account_row(grant: Grant) -> AccountRow:
     """Return the grant's line in the console's list."""
-    sync = grant.steps[StepName.DIRECTORY_SYNC]
+    sync = grant.last_sync_step
     return AccountRow(
         account_id=grant.account_id,
         account_name=grant.account_name,

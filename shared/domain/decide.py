@@ -34,6 +34,8 @@ MFA_ASKED = "mfa_asked"
 """The fact of the role's step that tells that one more sign-in, with a second factor, was asked for."""
 TIMED = frozenset({StepState.WAITING})
 """The states whose clock is a wait's end, which a nudge is meant to meet."""
+OTHER_ENDS_FIRST = "Another run that writes the same ends first."
+"""Why a step waits that must not run beside another."""
 SETTLED = frozenset({StepState.DONE, StepState.NEEDS_ATTENTION, StepState.WAITING_FOR_PERSON})
 """The states in which no work is under way: what repeats begins new work from them."""
 
@@ -59,6 +61,9 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
         return _settle(grant, step, outcomes.Failed(problem=problem("person_never_came")), now)
     if step.claims >= schedule.MAXIMUM_CLAIMS:
         return _settle(grant, step, outcomes.Failed(problem=problem("no_outcome")), now)
+    others_end = _run_of_others(grant, name, now)
+    if others_end:
+        return _put_off(grant, step, others_end, now)
     taken = replace(
         step,
         state=StepState.RUNNING,
@@ -67,11 +72,39 @@ def claim(grant: Grant, name: StepName, run_id: str, now: datetime) -> Decision 
         run_id=run_id,
         claims=step.claims + 1,
         started_at=step.started_at or now,
-        begun_at=now if STEPS[name].repeats and step.state in SETTLED else step.begun_at,
+        begun_at=_begun(step, now),
         changed_at=now,
         waits=add_wait(step, now),
     )
     return Decision(grant.with_step(taken))
+
+
+def _begun(step: Step, now: datetime) -> datetime | None:
+    """Return when the work that is claimed now was asked for: what repeats asks for it itself, from a state of rest."""
+    return now if STEPS[step.name].repeats and step.state in SETTLED else step.begun_at
+
+
+def _run_of_others(grant: Grant, name: StepName, now: datetime) -> datetime | None:
+    """Return until when a step may run that this one keeps apart from; None when none does."""
+    others = (grant.steps[each] for each in STEPS[name].apart_from)
+    return max(
+        (each.clock for each in others if each.state is StepState.RUNNING and each.clock and each.clock > now), default=None
+    )
+
+
+def _put_off(grant: Grant, step: Step, until: datetime, now: datetime) -> Decision:
+    """Return the grant with a step that waits for another's run; what it has met so far still counts."""
+    waiting = replace(
+        step,
+        state=StepState.WAITING,
+        reason=OTHER_ENDS_FIRST,
+        clock=until,
+        run_id="",
+        begun_at=_begun(step, now),
+        changed_at=now,
+        waits=add_wait(step, now),
+    )
+    return Decision(grant.with_step(waiting), nudges=(Nudge(grant.grant_id, step.name, until),))
 
 
 def is_ready(step: Step, now: datetime) -> bool:
@@ -270,11 +303,11 @@ def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> De
 
 
 def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision:
-    """End one look of what repeats: all is well, so nothing counts against the steps that it looked at. Only news is told."""
+    """End one look of what repeats: all is well, so nothing counts against what it looked at. Only news is told, or every time."""
     grant = grant.with_step(replace(step, clock=next_look(grant, step, now)))
     for owner in ancestors(step.name):
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
-    is_news = not was or dict(was) != dict(step.facts)
+    is_news = STEPS[step.name].tells_each_time or not was or dict(was) != dict(step.facts)
     return with_events(Decision(grant), now, *([("step.done", step.name, step.facts)] if is_news else []))
 
 

@@ -257,6 +257,13 @@ class Grant:
         return [step for step, each in definitions if not each.is_optional and each.is_removal is self.intent.is_removed]
 
     @property
+    def last_sync_step(self) -> Step:
+        """The step that synced the directory last: its facts tell what was synced, its end when."""
+        first, daily = self.steps[StepName.DIRECTORY_SYNC], self.steps[StepName.DAILY_SYNC]
+        is_daily = daily.finished_at is not None and (first.finished_at is None or daily.finished_at > first.finished_at)
+        return daily if is_daily else first
+
+    @property
     def earliest_clock(self) -> datetime | None:
         """The next moment at which the sweep must look at this grant; None when nothing is left that time could move."""
         clocks = [step.clock for step in self.steps.values() if step.clock]

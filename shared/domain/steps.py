@@ -84,6 +84,10 @@ class StepDefinition:
 
     When its turn comes first it is not begun, but looks at that moment: what it keeps up to date has just been made.
     """
+    tells_each_time: bool = False
+    """True for what repeats and is told each time that it is done; of all else that repeats only news is."""
+    apart_from: tuple[StepName, ...] = ()
+    """The steps that write the same rows: no run of this one begins while one of theirs is under way."""
     on_demand: bool = False
     """True for what a person may have done again at any time."""
     needs_routing: bool = False
@@ -129,6 +133,7 @@ _TABLE = (
         (StepName.DIRECTORY_CONSENT,),
         Queue.DIRECTORY_SYNCS,
         stands_on=StepName.DIRECTORY_CONSENT,
+        apart_from=(StepName.DAILY_SYNC,),
     ),
     StepDefinition(
         StepName.PREFLIGHT,
@@ -201,6 +206,8 @@ _TABLE = (
         stands_on=StepName.DIRECTORY_CONSENT,
         repeats=timedelta(days=1),
         own_moment_after=timedelta(hours=6),
+        tells_each_time=True,
+        apart_from=(StepName.DIRECTORY_SYNC,),
         on_demand=True,
         retry_first=timedelta(seconds=30),
         retry_cap=timedelta(hours=1),

@@ -12,10 +12,12 @@ from shared.domain.grant import Grant, GrantState
 from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome
 from shared.domain.problems import problem
 from shared.domain.steps import STEPS, StepName, StepState
+from shared.engine import account_row
 from tests.unit.domain.grants import NOW, completed_until, ran
 from tests.unit.domain.test_watch import TENANT, given, types
 
-SYNC = StepName.DAILY_SYNC
+SYNC, FIRST = StepName.DAILY_SYNC, StepName.DIRECTORY_SYNC
+LATER = NOW + timedelta(hours=1)
 FACTS = {"users": 5, "groups": 1}
 
 
@@ -23,6 +25,12 @@ def complete(tenant: str = TENANT) -> Grant:
     """Return a grant of ``tenant`` that is complete, and whose first sync was just now."""
     grant = replace(completed_until(StepName.POLICY_ACTIVATION), tenant_id=tenant)
     return ran(grant, StepName.POLICY_ACTIVATION, Done())
+
+
+def both_asked_for() -> Grant:
+    """Return a complete grant whose two syncs are both queued: a domain was added, and a person wants it synced now."""
+    grant = given(decide.retry(complete(), SYNC, NOW, actor="an operator"))
+    return grant.with_step(replace(grant.steps[FIRST], state=StepState.QUEUED, clock=LATER))
 
 
 def synced(grant: Grant, outcome: Outcome | None = None) -> Grant:
@@ -147,3 +155,77 @@ def test_its_failed_attempts_wait_longer_than_those_of_a_first_sync() -> None:
 
     assert (daily.retry_first, daily.retry_cap, daily.give_up) == (timedelta(seconds=30), timedelta(hours=1), timedelta(days=1))
     assert (daily.queue, daily.stands_on) == (first.queue, first.stands_on)
+
+
+def test_every_daily_sync_is_told() -> None:
+    """Others learn that the directory was synced even if the numbers are yesterday's."""
+    grant = synced(complete())
+    slot = grant.steps[SYNC].clock or NOW
+    claimed = given(decide.claim(grant, SYNC, "run", slot))
+    decided = decide.decide(claimed, SYNC, "run", Done(facts=FACTS), slot)
+
+    assert decided
+    assert [(event.type, event.step, event.data) for event in decided.events] == [("step.done", SYNC, FACTS)]
+
+
+@pytest.mark.parametrize(("runs", "other"), [(SYNC, FIRST), (FIRST, SYNC)], ids=["daily first", "first first"])
+def test_two_syncs_of_one_tenant_never_run_side_by_side(runs: StepName, other: StepName) -> None:
+    """They share a cursor: the one that comes second waits for the other's run, and begins when that has ended."""
+    grant = both_asked_for()
+    claimed = given(decide.claim(grant, runs, "one", LATER))
+    put_off = decide.claim(claimed, other, "two", LATER)
+
+    assert put_off
+    waiting = put_off.grant.steps[other]
+    lease = schedule.lease_end(LATER)
+    assert (waiting.state, waiting.reason, waiting.clock) == (StepState.WAITING, decide.OTHER_ENDS_FIRST, lease)
+    assert [(nudge.step, nudge.at) for nudge in put_off.nudges] == [(other, lease)]
+    assert decide.claim(put_off.grant, other, "two", lease - timedelta(seconds=1)) is None
+    ended = given(decide.decide(put_off.grant, runs, "one", Done(facts=FACTS), LATER))
+    assert ran(ended, other, Done(facts=FACTS), lease).steps[other].is_done
+
+
+def test_a_run_that_died_holds_no_other_sync_up() -> None:
+    """When its lease is over, whoever comes next goes on."""
+    grant = given(decide.claim(both_asked_for(), SYNC, "one", LATER))
+    lease = schedule.lease_end(LATER)
+
+    assert given(decide.claim(grant, FIRST, "two", lease)).steps[FIRST].run_id == "two"
+
+
+def test_a_sync_that_was_put_off_keeps_its_count_of_attempts() -> None:
+    """It gives up when it would have, not a day after it was put off; what it met before is still told."""
+    grant = both_asked_for()
+    step = replace(
+        grant.steps[SYNC], attempts=7, state=StepState.WAITING, clock=LATER, begun_at=NOW, problem=problem("kept_failing")
+    )
+    grant = given(decide.claim(grant.with_step(step), FIRST, "one", LATER))
+    waiting = given(decide.claim(grant, SYNC, "two", LATER)).steps[SYNC]
+
+    assert (waiting.attempts, waiting.begun_at, waiting.problem) == (7, NOW, problem("kept_failing"))
+
+
+def test_a_daily_sync_that_was_put_off_begins_its_day_then() -> None:
+    """It was due from its rest: the time until it gives up counts from there, not from the day before."""
+    grant = synced(complete())
+    slot = grant.steps[SYNC].clock or NOW
+    first = replace(grant.steps[FIRST], state=StepState.QUEUED, clock=slot)
+    grant = given(decide.claim(grant.with_step(first), FIRST, "one", slot))
+
+    assert given(decide.claim(grant, SYNC, "two", slot)).steps[SYNC].begun_at == slot
+
+
+def test_the_last_sync_is_whichever_ended_later() -> None:
+    """The first one, until a daily one is done; the first one again when it was done again after that."""
+    grant = complete()
+    assert grant.last_sync_step.name is FIRST
+    assert (account_row(grant).users_synced, account_row(grant).last_sync) == (None, NOW)
+
+    daily = synced(grant, Done(facts={**FACTS, "tenant_name": "Contoso"}))
+    row = account_row(daily)
+    assert daily.last_sync_step.name is SYNC
+    assert (row.users_synced, row.last_sync, row.tenant_name) == (5, grant.steps[SYNC].clock, "Contoso")
+
+    later = (row.last_sync or NOW) + timedelta(minutes=5)
+    again = daily.with_step(replace(daily.steps[FIRST], finished_at=later, facts={"users": 6}))
+    assert (account_row(again).users_synced, account_row(again).last_sync) == (6, later)
