@@ -347,6 +347,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Name the group by its primary e-mail address or its object id in the grant's scope, then retry the step.",
         Actor.OPERATOR,
     ),
+    "scope_group_hidden": ProblemKind(
+        "The group that the scope names hides its members, and Grantline does not ask for the permission to see them.",
+        "Name another group or the users themselves in the grant's scope, or let it show its members; then retry the step.",
+        Actor.OPERATOR,
+    ),
     "cmdlet_not_offered": ProblemKind(
         "Exchange Online does not offer the application a cmdlet that this step needs.",
         "Check that the application's role is active and that the tenant has the licence for this feature, then retry.",

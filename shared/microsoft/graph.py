@@ -211,8 +211,7 @@ class GraphDirectory:
         The cast to users is an advanced query: it takes ``$count`` and its header, on every page.
         """
         sdk, client = await self._graph.builders()
-        group_id = "" if link else await self._group_id(group)
-        builder = client.groups.by_group_id(group_id).transitive_members.graph_user
+        builder = client.groups.by_group_id("" if link else await self._group_id(group)).transitive_members.graph_user
         information = _page_at(sdk, builder, link, select=USER_PROPERTIES, top=PAGE_SIZE, count=True)
         information.headers.try_add(*EVENTUALLY)
         return await self._page(information, read_whole_user, _no_such_group)
@@ -229,15 +228,24 @@ class GraphDirectory:
         return list(found.values())
 
     async def _group_id(self, group: str) -> str:
-        """Return the id of a group by its address, or the id itself. Raises RefusedError when no group has the address."""
-        if re.fullmatch(GUID, group):
-            return group
+        """Return the id of the group with this address or id. Raises RefusedError when there is none or it hides its members.
+
+        Those of such a group take a permission of their own, without which it must not pass for an empty one.
+        """
         sdk, client = await self._graph.builders()
-        filtered = f"mail eq {_literal(group)}"
-        rows = (await self._graph.read(sdk.first_page(client.groups, select=["id"], filter=filtered))).get("value")
-        if not rows:
+        if re.fullmatch(GUID, group):
+            response = await self._graph.send(sdk.first_page(client.groups.by_group_id(group), select=SCOPE_PROPERTIES))
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                raise _no_such_group(response)
+            row = self._graph.document(response)
+        else:
+            filtered = sdk.first_page(client.groups, select=SCOPE_PROPERTIES, filter=f"mail eq {_literal(group)}")
+            row = next(iter((await self._graph.read(filtered)).get("value") or ()), {})
+        if not row:
             raise _no_such_group(None)
-        return str(rows[0]["id"])
+        if _text(row, "visibility").casefold() == "hiddenmembership":
+            raise RefusedError("the scope's group hides its members", problem("scope_group_hidden"))
+        return str(row["id"])
 
     async def _page(self, information: Any, read: Reader, not_found: Callable[[httpx.Response], Exception] | None = None) -> Page:
         """Return a page of a list."""
@@ -384,6 +392,7 @@ _GROUP = (
 )
 """The same of a group."""
 USER_PROPERTIES = ["id", *(name for name, _, _ in _USER)]
+SCOPE_PROPERTIES = ["id", "visibility"]
 GROUP_PROPERTIES = ["id", *(name for name, _, _ in _GROUP), "members"]
 
 

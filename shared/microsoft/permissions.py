@@ -84,6 +84,8 @@ _DEVX = "github.com/microsoftgraph/microsoft-graph-devx-content permissions/new/
 _EXCHANGE_ADMIN = "github.com/MicrosoftDocs/office-docs-powershell exchange/docs-conceptual/app-only-auth-powershell-v2.md"
 _ORGANIZATION = "learn.microsoft.com/graph/api/organization-list"
 _RECORDS = "learn.microsoft.com/graph/api/domain-list-serviceconfigurationrecords"
+_MEMBERS = "learn.microsoft.com/graph/api/group-list-transitivemembers"
+_BATCH = "learn.microsoft.com/graph/json-batching (each request in it needs what it needs alone)"
 _ACTIVITY_API = "learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-reference"
 
 _BASE: tuple[Permission, ...] = (
@@ -126,11 +128,11 @@ _BASE: tuple[Permission, ...] = (
     Permission(
         Application.DIRECTORY,
         Resource.GRAPH,
-        "Group.ReadBasic.All",
-        "07d67222-3a10-4d3b-9ddc-b8aa43198a00",
+        "GroupMember.Read.All",
+        "98830695-27a2-44f7-8c18-0c3ebc9698f6",
         Consumer.GRANTLINE,
-        "Sync the names, addresses and kinds of groups.",
-        "Shows the basic properties of every group.",
+        "Sync groups and who is in them, so that a scope can be a group; Group.ReadBasic.All does not tell members.",
+        "Shows the basic properties of every group and its members, but for groups that hide their members.",
     ),
     Permission(
         Application.ROLE_HELPER,
@@ -197,6 +199,7 @@ _MAILBOX: Mapping[str, tuple[str, str, str]] = {
 
 _POLICIES = "/policies/roleManagementPolicyAssignments"
 _ROLES = "/roleManagement/directory"
+_USERS_OF_A_GROUP = "/groups/{group-id}/transitiveMembers/microsoft.graph.user"
 _FEED = "/api/v1.0/{tenant}/activity/feed/subscriptions"
 
 
@@ -220,7 +223,13 @@ CALLS: tuple[Call, ...] = (
     Call(Application.DIRECTORY, "GET", "/domains", "Domain.Read.All", _DEVX),
     Call(Application.DIRECTORY, "GET", "/domains/{domain-id}/serviceConfigurationRecords", "Domain.Read.All", _RECORDS),
     Call(Application.DIRECTORY, "GET", "/users", "User.Read.All", _DEVX),
-    Call(Application.DIRECTORY, "GET", "/groups", "Group.ReadBasic.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/users/delta", "User.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/users/{user-id}", "User.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "POST", "/$batch", "User.Read.All", _BATCH),
+    Call(Application.DIRECTORY, "GET", "/groups", "GroupMember.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/groups/{group-id}", "GroupMember.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", "/groups/delta", "GroupMember.Read.All", _DEVX),
+    Call(Application.DIRECTORY, "GET", _USERS_OF_A_GROUP, "GroupMember.Read.All", _MEMBERS),
     Call(Application.DIRECTORY, "GET", f"{_ROLES}/roleAssignmentScheduleInstances", _ROLE_WATCH.name, _DEVX),
     *_role_calls(Application.ROLE_HELPER),
     *_role_calls(Application.ROLE_ASSIGNER),

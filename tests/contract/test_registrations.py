@@ -40,6 +40,12 @@ BY_THEIR_PAGES: Mapping[str, Any] = {
     "GET /domains/{domain-id}/serviceConfigurationRecords": {
         "schemes": {"Application": {"least": ["Domain.Read.All"], "all": ["Domain.Read.All", "Domain.ReadWrite.All"]}}
     },
+    # learn.microsoft.com/graph/api/group-list-transitivemembers; the data has no row for the cast to users
+    "GET /groups/{group-id}/transitiveMembers/microsoft.graph.user": {
+        "schemes": {"Application": {"least": ["GroupMember.Read.All"], "all": ["GroupMember.Read.All", "Group.Read.All"]}}
+    },
+    # learn.microsoft.com/graph/json-batching: what the requests in it need, here those of users alone
+    "POST /$batch": {"schemes": {"Application": {"least": ["User.Read.All"], "all": ["User.Read.All"]}}},
 }
 """Calls that the data does not have, with what their pages say."""
 
@@ -130,7 +136,14 @@ LEAST_DEPARTURES = {
         Application.DIRECTORY,
         "GET /organization",
     ): "the least is of Intune; Organization.Read.All is the narrowest of its own",
-    (Application.DIRECTORY, "GET /users"): "the least shows basic profiles: no proxyAddresses, accountEnabled or userType",
+    **{
+        (Application.DIRECTORY, f"GET {path}"): "the least shows basic profiles: no proxyAddresses, accountEnabled or userType"
+        for path in ("/users", "/users/{user-id}")
+    },
+    **{
+        (Application.DIRECTORY, f"GET {path}"): "the least tells no members; the permission that does covers this as well"
+        for path in ("/groups", "/groups/{group-id}", "/groups/delta")
+    },
     **{
         (application, f"GET {path}"): _ONE_FOR_ALL
         for application in ASSIGNERS

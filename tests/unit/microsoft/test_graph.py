@@ -279,7 +279,7 @@ async def test_an_incomplete_batch_can_not_be_read(server: Scripted, microsoft: 
 async def test_users_of_a_group_by_its_address(server: Scripted, microsoft: MicrosoftClient) -> None:
     """The group is looked up once; its users, nested ones too, come by an advanced query, on every page."""
     more = f"{server.url}/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user?$skiptoken=s"
-    server.say("/v1.0/groups", Said({"value": [{"id": GROUP_ID}]}))
+    server.say("/v1.0/groups", Said({"value": [{"id": GROUP_ID, "visibility": None}]}))
     path = f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user"
     server.say(path, Said({"value": [USER], "@odata.nextLink": more}), Said({"value": []}))
     directory = microsoft.directory(TENANT)
@@ -289,7 +289,7 @@ async def test_users_of_a_group_by_its_address(server: Scripted, microsoft: Micr
     assert await directory.group_users("o'hara@contoso.com", more) == Page(())
 
     (group,) = server.asked_for("/v1.0/groups")
-    assert group.query == {"$select": "id", "$filter": "mail eq 'o''hara@contoso.com'"}
+    assert group.query == {"$select": "id,visibility", "$filter": "mail eq 'o''hara@contoso.com'"}
     one, two = server.asked_for(path)
     assert one.query == {"$select": SELECTED_USER, "$top": "999", "$count": "true"}
     assert two.query == {"$skiptoken": "s"}
@@ -297,20 +297,45 @@ async def test_users_of_a_group_by_its_address(server: Scripted, microsoft: Micr
 
 
 async def test_users_of_a_group_by_its_id(server: Scripted, microsoft: MicrosoftClient) -> None:
-    """An id needs no look-up."""
+    """An id is looked up as such: the group must be there, and show its members."""
+    server.say(f"/v1.0/groups/{GROUP_ID}", Said({"id": GROUP_ID, "visibility": "Public"}))
     server.say(f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user", Said({"value": [USER]}))
 
     page = await microsoft.directory(TENANT).group_users(GROUP_ID)
 
     assert page.items == (DirectoryChange("u1", USER_VALUES, is_whole=True),)
-    assert server.asked_for("/v1.0/groups") == []
+    assert server.asked_for(f"/v1.0/groups/{GROUP_ID}")[0].query == {"$select": "id,visibility"}
+
+
+@pytest.mark.parametrize("group", ["board@contoso.com", GROUP_ID])
+async def test_a_group_that_hides_its_members_is_no_empty_one(server: Scripted, microsoft: MicrosoftClient, group: str) -> None:
+    """Its members are not asked for, since nobody knows that they would be told."""
+    row = {"id": GROUP_ID, "visibility": "HiddenMembership"}
+    server.say("/v1.0/groups", Said({"value": [row]}))
+    server.say(f"/v1.0/groups/{GROUP_ID}", Said(row))
+
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.directory(TENANT).group_users(group)
+
+    assert raised.value.problem.code == "scope_group_hidden"
+
+
+async def test_a_group_that_is_deleted_between_two_pages(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Its next page is not there, and neither is the group."""
+    path = f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user"
+    server.say(path, graph_error(404, "Request_ResourceNotFound"))
+
+    with pytest.raises(RefusedError) as raised:
+        await microsoft.directory(TENANT).group_users(GROUP_ID, f"{server.url}{path}?$skiptoken=s")
+
+    assert raised.value.problem.code == "scope_group_unknown"
 
 
 @pytest.mark.parametrize("group", ["nobody@contoso.com", GROUP_ID])
 async def test_a_group_that_is_not_there(server: Scripted, microsoft: MicrosoftClient, group: str) -> None:
     """An address that no group has, and an id that is not one, end with the same problem."""
     server.say("/v1.0/groups", Said({"value": []}))
-    server.say(f"/v1.0/groups/{GROUP_ID}/transitiveMembers/graph.user", graph_error(404, "Request_ResourceNotFound"))
+    server.say(f"/v1.0/groups/{GROUP_ID}", graph_error(404, "Request_ResourceNotFound"))
 
     with pytest.raises(RefusedError) as raised:
         await microsoft.directory(TENANT).group_users(group)

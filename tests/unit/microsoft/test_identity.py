@@ -159,7 +159,7 @@ async def test_unknown_authority_is_not_trusted(server: Scripted) -> None:
 async def test_required_permissions_come_from_the_catalogue(microsoft: MicrosoftClient) -> None:
     """What a consent must have given is what the registrations list, delegated permissions apart."""
     identity = microsoft.identity
-    graph = {"Organization.Read.All", "Domain.Read.All", "User.Read.All", "Group.ReadBasic.All", "Mail.ReadBasic.All"}
+    graph = {"Organization.Read.All", "Domain.Read.All", "User.Read.All", "GroupMember.Read.All", "Mail.ReadBasic.All"}
 
     assert identity.required_permissions("mail_flow") == {"Exchange.ManageAsApp"}
     assert identity.required_permissions("directory") == graph
