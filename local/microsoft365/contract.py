@@ -348,7 +348,7 @@ def _request_problems(operation: DescribedOperation, query: Mapping[str, str], b
     problems = [
         f"the query option {name} is not described"
         for name in query
-        if name.startswith("$") and name not in operation.options and name not in _PAGING_OPTIONS
+        if name.startswith("$") and name not in operation.options and name.lower() not in _PAGING_OPTIONS
     ]
     found = [_option_problem(name, kind, query[name]) for name, kind in operation.options.items() if name in query]
     if operation.body is not None:

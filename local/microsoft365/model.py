@@ -268,17 +268,38 @@ class ActivitySubscription:
     started_at: datetime
 
 
+CREATED = "@created"
+"""Stands in the journal for a new object, and for one that was restored."""
+REMOVED = "@removed"
+"""Stands in the journal for an object that was deleted and can be restored."""
+DELETED = "@deleted"
+"""Stands in the journal for an object that was deleted for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """Somebody or something that came into a group, or left it."""
+
+    id: str
+    kind: str
+    """`user`, `group` or `servicePrincipal`."""
+    is_removed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DirectoryChange:
     """One entry of a tenant's journal, from which delta queries are answered."""
 
     sequence: int
+    """1 for the first entry of a tenant, and so on without gaps."""
     at: datetime
     noun: str
     """`user` or `group`."""
     object_id: str
     properties: tuple[str, ...]
-    """Graph names of the changed properties; ("@removed",) when the object was deleted."""
+    """Graph names of the changed properties; or one of CREATED, REMOVED and DELETED alone."""
+    members: tuple[MemberChange, ...] = ()
+    """Of a group whose members changed, or that was created."""
 
 
 @dataclass(slots=True)
@@ -308,7 +329,12 @@ class Tenant:
     """Whether the subscriptions are trials, for which Exchange Online does less."""
     exchange: dict[str, Any] = field(default_factory=dict)
     """Exchange Online's own objects: JSON values, keys and shapes are the exchange package's."""
+    deleted_groups: dict[str, Group] = field(default_factory=dict)
+    """Those that can be restored, by id."""
     journal: list[DirectoryChange] = field(default_factory=list)
+    """Only ever added to."""
+    delta_epoch: int = 0
+    """Delta tokens of another epoch are refused: a new one makes every token of the tenant worthless."""
     names_used: dict[str, int] = field(default_factory=dict)
     """How often each name got an id from `new_id`."""
     delegated_administrators: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -349,9 +375,11 @@ class Tenant:
         self.names_used[name] = count + 1
         return str(uuid5(IDS, f"{self.id}|{name}|{count}"))
 
-    def record_change(self, at: datetime, noun: str, object_id: str, *properties: str) -> None:
+    def record_change(
+        self, at: datetime, noun: str, object_id: str, *properties: str, members: tuple[MemberChange, ...] = ()
+    ) -> None:
         """Add an entry to the journal."""
-        self.journal.append(DirectoryChange(len(self.journal) + 1, at, noun, object_id, properties))
+        self.journal.append(DirectoryChange(len(self.journal) + 1, at, noun, object_id, properties, members))
 
     def service_principal_of(self, app_id: str) -> ServicePrincipal | None:
         """The service principal of the application `app_id` here, if there is one."""

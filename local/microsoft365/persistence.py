@@ -61,7 +61,7 @@ class SavedTenant:
     created_at: datetime
     country: str
     users_changed: dict[str, User | None]
-    users_added: dict[str, User]
+    users_added: dict[str, User | None]
     domains: dict[str, Domain]
     groups: dict[str, Group]
     service_principals: dict[str, ServicePrincipal]
@@ -86,6 +86,9 @@ class SavedTenant:
     role_eligibilities: dict[str, RoleEligibility] = field(default_factory=dict)
     role_requests: dict[str, RoleRequest] = field(default_factory=dict)
     role_policies: dict[str, RolePolicy] = field(default_factory=dict)
+    users_deleted: dict[str, User] = field(default_factory=dict)
+    deleted_groups: dict[str, Group] = field(default_factory=dict)
+    delta_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +103,22 @@ class SavedState:
 
 
 _STATE = TypeAdapter(SavedState)
-_SHARED_FIELDS = tuple(name for name in SavedTenant.__dataclass_fields__ if name not in {"seed", "users_changed", "users_added"})
+_OWN_FIELDS = frozenset({"seed", "users_changed", "users_added", "users_deleted"})
+_SHARED_FIELDS = tuple(name for name in SavedTenant.__dataclass_fields__ if name not in _OWN_FIELDS)
 
 
 def save_tenant(seed: TenantSeed, tenant: Tenant) -> SavedTenant:
     """The written form of a tenant."""
     shared = {name: getattr(tenant, name) for name in _SHARED_FIELDS}
-    return SavedTenant(seed=seed, users_changed=tenant.users.changed, users_added=tenant.users.added, **shared)
+    users = tenant.users
+    return SavedTenant(seed=seed, users_changed=users.changed, users_added=users.added, users_deleted=users.deleted, **shared)
 
 
 def load_tenant(saved: SavedTenant) -> Tenant:
     """The tenant of a written form."""
     users = user_directory(saved.seed)
     users.changed, users.added = dict(saved.users_changed), dict(saved.users_added)
+    users.deleted = dict(saved.users_deleted)
     return Tenant(id=saved.seed.tenant_id, users=users, **{name: getattr(saved, name) for name in _SHARED_FIELDS})
 
 

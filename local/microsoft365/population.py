@@ -74,11 +74,16 @@ class UserDirectory:
     """The index whose seeded user may have this user principal name or address, lower case; it is checked afterwards."""
     changed: dict[str, User | None] = field(default_factory=dict)
     """Seeded users that were changed (None: removed), by id."""
-    added: dict[str, User] = field(default_factory=dict)
+    added: dict[str, User | None] = field(default_factory=dict)
+    """Users that the seed doesn't know (None: removed), by id."""
+    deleted: dict[str, User] = field(default_factory=dict)
+    """Removed users that can be restored, by id, as they were."""
+    revision: int = 0
+    """Another one after each change."""
 
     def __len__(self) -> int:
-        removed = sum(user is None for user in self.changed.values())
-        return self.seeded - removed + len(self.added)
+        removed = sum(user is None for user in (*self.changed.values(), *self.added.values()))
+        return self.seeded + len(self.added) - removed
 
     def __iter__(self) -> Iterator[User]:
         return (user for _, user in self.scan())
@@ -89,9 +94,16 @@ class UserDirectory:
             user = self._seeded(position)
             if user is not None:
                 yield position, user
-        for offset, user in enumerate(tuple(self.added.values())):
-            if self.seeded + offset >= start:
+        first = max(0, start - self.seeded)
+        for offset, user in enumerate(tuple(self.added.values())[first:], first):
+            if user is not None:
                 yield self.seeded + offset, user
+
+    def at(self, position: int) -> User | None:
+        """The user at a position, if there is one."""
+        if position < self.seeded:
+            return self._seeded(position)
+        return next((user for found, user in self.scan(position) if found == position), None)
 
     def get(self, identifier: str) -> User | None:
         """The user with this id, if there is one."""
@@ -110,30 +122,38 @@ class UserDirectory:
 
     def put(self, user: User) -> None:
         """Add `user`, or put it in the place of the one with its id."""
-        index = user_index(self.tenant_id, user.id)
-        seeded = index is not None and index < self.seeded
-        if seeded:
-            self.changed[user.id] = user
-        else:
-            self.added[user.id] = user
+        self._place(user.id)[user.id] = user
+        self.deleted.pop(user.id, None)
+        self.revision += 1
 
-    def remove(self, identifier: str) -> None:
-        """Remove the user with this id; raises KeyError when there is none."""
-        if self.get(identifier) is None:
+    def remove(self, identifier: str, *, for_good: bool = False) -> None:
+        """Remove the user with this id; raises KeyError when there is none.
+
+        It can be restored unless it is removed for good, which may happen to one that was removed before.
+        """
+        user = self.get(identifier)
+        if user is None and not (for_good and identifier in self.deleted):
             raise KeyError(identifier)
-        if self.added.pop(identifier, None) is None:
-            self.changed[identifier] = None
+        self._place(identifier)[identifier] = None
+        self.deleted.pop(identifier, None)
+        if user is not None and not for_good:
+            self.deleted[identifier] = user
+        self.revision += 1
 
     def copy(self) -> UserDirectory:
         """A directory that later changes of this one do not touch."""
-        return replace(self, changed=dict(self.changed), added=dict(self.added))
+        return replace(self, changed=dict(self.changed), added=dict(self.added), deleted=dict(self.deleted))
+
+    def _place(self, identifier: str) -> dict[str, User | None]:
+        index = user_index(self.tenant_id, identifier)
+        return self.changed if index is not None and index < self.seeded else self.added
 
     def _seeded(self, position: int) -> User | None:
         identifier = user_id(self.tenant_id, position)
         return self.changed[identifier] if identifier in self.changed else self.make(position)
 
     def _candidates(self, name: str) -> Iterator[User]:
-        yield from self.added.values()
+        yield from (user for user in self.added.values() if user is not None)
         yield from (user for user in self.changed.values() if user is not None)
         index = self.find_index(name)
         if index is not None and index < self.seeded:

@@ -62,6 +62,18 @@ class SimulationSettings:
     """From a message until its status shows in message trace; before, it is GettingStatus."""
     page_size: int = 0
     """Graph's page size where a request names none; 0: the documented one of each collection."""
+    delta_page_size: int = 200
+    """Objects on a page of a delta query; the server chooses, and Microsoft names no number."""
+    delta_members_size: int = 100
+    """Members that one item of a group names in a delta query; the others follow on further pages."""
+    delta_whole_items: bool = False
+    """A named uncertainty: whether a changed object comes with all selected properties, or only with the changed ones."""
+    delta_replays: int = 0
+    """So many items at the end of each page of a delta query were there before, in the same round."""
+    delta_empty_pages: int = 0
+    """So many pages without an object begin each round of a delta query."""
+    delta_latest_refused: bool = False
+    """A named uncertainty: whether `$deltatoken=latest` is refused."""
 
     def changed(self, changes: dict[str, Any]) -> SimulationSettings:
         """These settings with `changes` applied; raises SettingsError, naming every fault, when one does not fit."""

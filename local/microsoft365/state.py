@@ -11,10 +11,9 @@ from typing import Any
 from local.microsoft365 import exchange
 from local.microsoft365.clock import timestamp
 from local.microsoft365.model import Tenant
+from local.microsoft365.naming import camel_case
 
-_CAMEL = re.compile(r"_([a-z])")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
-_NAMES = {"created_at": "createdDateTime", "visible_at": "visibleDateTime"}
 _VOLATILE = exchange.VOLATILE - {"Guid"}
 """Times and the like. Ids are derived, so they agree across runs and stay."""
 _COLLECTIONS = {
@@ -30,11 +29,6 @@ _COLLECTIONS = {
 }
 PARTS = (*_COLLECTIONS, "users", "exchange")
 """What can be asked for."""
-
-
-def camel_case(name: str) -> str:
-    """A field's name as Graph writes it."""
-    return _NAMES.get(name) or _CAMEL.sub(lambda match: match[1].upper(), name)
 
 
 def tenant_state(tenant: Tenant, parts: Iterable[str] = PARTS) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from local.microsoft365 import exchange
+from local.microsoft365.changes import forget_member, put_group, put_user, remove_group, remove_user
 from local.microsoft365.faults import Tampering
 from local.microsoft365.model import Tenant
-from local.microsoft365.state import camel_case
+from local.microsoft365.naming import camel_case
 
 
 class TamperError(ValueError):
@@ -50,12 +51,9 @@ def _tamper_user(tenant: Tenant, change: Tampering, now: datetime) -> None:
     if user is None:
         raise TamperError(f"no user named {change.identity}")
     if change.change is None:
-        tenant.users.remove(user.id)
-        _forget_member(tenant, user.id)
-        tenant.record_change(now, "user", user.id, "@removed")
+        remove_user(tenant, user.id, now)
     else:
-        tenant.users.put(_changed(user, change.change))
-        tenant.record_change(now, "user", user.id, *change.change)
+        put_user(tenant, _changed(user, change.change), now)
 
 
 def _tamper_object(tenant: Tenant, change: Tampering, now: datetime) -> None:
@@ -68,12 +66,11 @@ def _tamper_object(tenant: Tenant, change: Tampering, now: datetime) -> None:
         raise TamperError("the initial domain can be neither changed nor removed")
     for key in keys:
         if change.change is None:
-            del collection[key]
-            _AFTER_REMOVAL.get(change.noun, _nothing)(tenant, key)
+            _REMOVERS.get(change.noun, _forget)(tenant, collection, key, now)
+        elif change.noun == "group":
+            put_group(tenant, _changed(collection[key], change.change), now)
         else:
             collection[key] = _changed(collection[key], change.change)
-        if change.noun == "group":
-            tenant.record_change(now, "group", key, *(change.change or ("@removed",)))
 
 
 def _is_named(tenant: Tenant, key: str, item: Any, identity: str) -> bool:
@@ -104,14 +101,19 @@ def _forget_principal(tenant: Tenant, identifier: str) -> None:
             del collection[key]
 
 
-def _forget_member(tenant: Tenant, identifier: str) -> None:
-    for key, group in tenant.groups.items():
-        if identifier in group.member_ids:
-            tenant.groups[key] = replace(group, member_ids=tuple(each for each in group.member_ids if each != identifier))
-
-
-def _nothing(_tenant: Tenant, _identifier: str) -> None:
+def _forget(_tenant: Tenant, collection: dict[str, Any], key: str, _now: datetime) -> None:
     """Most removals leave nothing else behind."""
+    del collection[key]
+
+
+def _forget_service_principal(tenant: Tenant, collection: dict[str, Any], key: str, now: datetime) -> None:
+    del collection[key]
+    _forget_principal(tenant, key)
+    forget_member(tenant, key, "servicePrincipal", now)
+
+
+def _forget_group(tenant: Tenant, _collection: dict[str, Any], key: str, now: datetime) -> None:
+    remove_group(tenant, key, now)
 
 
 _COLLECTIONS = {
@@ -124,7 +126,7 @@ _COLLECTIONS = {
     "oauth2PermissionGrant": "oauth2_permission_grants",
 }
 _NAMING_FIELDS = ("app_id", "display_name", "mail", "principal_id", "client_id", "app_role_id")
-_AFTER_REMOVAL: dict[str, Callable[[Tenant, str], None]] = {
-    "servicePrincipal": _forget_principal,
-    "group": _forget_member,
+_REMOVERS: dict[str, Callable[[Tenant, dict[str, Any], str, datetime], None]] = {
+    "servicePrincipal": _forget_service_principal,
+    "group": _forget_group,
 }

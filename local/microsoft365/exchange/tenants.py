@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from local.microsoft365.changes import put_group, remove_group
 from local.microsoft365.exchange.domains import DOMAIN_NOUNS, follow_domains
 from local.microsoft365.exchange.groups import GROUP, GROUP_DEFAULTS, GROUP_KINDS
 from local.microsoft365.exchange.objects import AcceptedDomain, Recipient, timestamp
@@ -223,7 +224,7 @@ class TenantOrganization:
         """Put a distribution group into the directory, or in the place of the one that was there."""
         former = self.tenant.groups.get(group["Guid"])
         kept = former.member_ids if former is not None else ()
-        self.tenant.groups[group["Guid"]] = Group(
+        saved = Group(
             id=group["Guid"],
             display_name=group["DisplayName"],
             created_at=former.created_at if former is not None else self.now,
@@ -237,10 +238,8 @@ class TenantOrganization:
             owner_ids=former.owner_ids if former is not None else (),
             exchange={name: value for name, value in group.items() if name not in _DIRECTORY_PROPERTIES},
         )
-        changed = "members" if members is not None else "displayName"
-        self.tenant.record_change(self.now, "group", group["Guid"], changed)
+        put_group(self.tenant, saved, self.now)
 
     def remove_group(self, group_id: str) -> None:
         """Take a group out of the directory and out of the groups that it belongs to."""
-        del self.tenant.groups[group_id]
-        self.tenant.record_change(self.now, "group", group_id, "@removed")
+        remove_group(self.tenant, group_id, self.now)

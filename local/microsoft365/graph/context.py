@@ -19,7 +19,7 @@ class Context:
     """An authenticated and authorized request.
 
     `tenant` is the caller's, `keys` the values in the path by their names in the template, `effective` the permissions
-    that let the call through, `url` the request's own address and `service` the address before `/v1.0`.
+    that let the call through, `prefer` the header Prefer and `service` the address before `/v1.0`.
     """
 
     tenant: Tenant
@@ -32,6 +32,9 @@ class Context:
     now: datetime
     settings: SimulationSettings
     service: str
+    prefer: str
+    address: str
+    """This request's own, without a query."""
     next_page: Callable[[str], str]
     """Returns this request's address with another skip token."""
 

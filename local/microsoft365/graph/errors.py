@@ -6,17 +6,19 @@ show for the case.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
 class GraphError(Exception):
     """Raised when a request is refused; `code` is Graph's, `status` the HTTP status."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = headers or {}
 
     def document(self, *, date: str, request_id: str, client_request_id: str) -> dict[str, Any]:
         """Return the JSON document of the answer."""
@@ -69,3 +71,12 @@ def expired_page() -> GraphError:
     """Return the refusal of a page token that isn't ours or isn't this collection's."""
     message = "The specified page token value has expired and can no longer be included in your request."
     return GraphError(400, "Directory_ExpiredPageToken", message)
+
+
+def sync_state_not_found(address: str) -> GraphError:
+    """Return the refusal of a delta token that is too old or isn't this collection's; `address` is where to begin again.
+
+    Status, code and the header: learn.microsoft.com/graph/delta-query-overview, "Synchronization reset".
+    """
+    message = "The state of the synchronization was not found. Begin again with a full synchronization."
+    return GraphError(410, "syncStateNotFound", message, {"Location": f"{address}?$deltatoken="})

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from local.microsoft365.graph import applications, groups, organizations, policies, roles, schedules, users
+from local.microsoft365.graph import applications, delta, groups, organizations, policies, roles, schedules, users
 from local.microsoft365.graph.context import Handler
 from local.microsoft365.graph.errors import GraphError, malformed
 
 _ROLES = "/roleManagement/directory"
 _REQUEST = schedules.REQUEST_KEY
+_DELTA = "/delta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Operation:
     def name(self) -> str:
         """The key in the table of permissions."""
         return f"{self.method} {self.template}"
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether it is a delta function."""
+        return self.template.endswith(_DELTA)
 
     @property
     def writes(self) -> bool:
@@ -56,8 +62,10 @@ OPERATIONS = (
     _get("/domains/{domain-id}/serviceConfigurationRecords", organizations.list_service_records),
     _get("/subscribedSkus", organizations.list_subscribed_skus, 3),
     _get("/users", users.list_users, 2),
+    _get("/users/delta", delta.user_changes),
     _get("/users/{user-id}", users.get_user),
     _get("/groups", groups.list_groups),
+    _get("/groups/delta", delta.group_changes),
     _get("/groups/{group-id}", groups.get_group),
     _get("/groups/{group-id}/members", groups.list_members, 3),
     _get("/groups/{group-id}/members/microsoft.graph.user", groups.list_user_members, 3),
@@ -121,8 +129,9 @@ def find_operation(method: str, path: str) -> Match:
 
     Raises GraphError: 400 for a path that has none, 405 for a method that the path doesn't have.
     """
+    asked = path.removesuffix("()") if path.lower().endswith(_DELTA + "()") else path
     for pattern, names, methods in _patterns():
-        match = pattern.fullmatch(path)
+        match = pattern.fullmatch(asked)
         if match is None:
             continue
         if method not in methods:

@@ -14,6 +14,7 @@ from local.microsoft365.graph.filters import Filter, parse_filter
 MAXIMUM_TOP = 999
 _KNOWN = frozenset({"$select", "$top", "$filter", "$count", "$skiptoken", "$expand", "$orderby", "$search", "$format"})
 _ABSENT = ("$orderby", "$search")
+_OF_DELTA = "$deltatoken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Query:
     count: bool
     expand: str
     skip_token: str
+    filter_text: str = ""
+    """The filter as it was asked."""
+    delta_token: str = ""
+    """Of delta functions only."""
 
 
 def _top(text: str | None) -> int | None:
@@ -40,13 +45,14 @@ def _top(text: str | None) -> int | None:
     return size
 
 
-def read_query(options: Mapping[str, str], headers: Mapping[str, str]) -> Query:
+def read_query(options: Mapping[str, str], headers: Mapping[str, str], *, is_delta: bool = False) -> Query:
     """Return the options; raises GraphError (400) for one that Graph doesn't know, can't read or doesn't support.
 
-    `$count` counts only with the header `ConsistencyLevel: eventual`.
+    `$count` counts only with the header `ConsistencyLevel: eventual`; a delta function takes a `$deltatoken` as well.
     """
+    known = _KNOWN | {_OF_DELTA} if is_delta else _KNOWN
     for name in options:
-        if name.startswith("$") and name.lower() not in _KNOWN:
+        if name.startswith("$") and name.lower() not in known:
             raise malformed(f"The query parameter '{name}' is not supported.")
     lowered = {name.lower(): value for name, value in options.items()}
     for name in _ABSENT:
@@ -60,6 +66,8 @@ def read_query(options: Mapping[str, str], headers: Mapping[str, str]) -> Query:
         count=eventual and lowered.get("$count", "").lower() == "true",
         expand=lowered.get("$expand", ""),
         skip_token=lowered.get("$skiptoken", ""),
+        filter_text=lowered.get("$filter", ""),
+        delta_token=lowered.get(_OF_DELTA, ""),
     )
 
 

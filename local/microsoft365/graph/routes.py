@@ -56,7 +56,7 @@ def _refuse(simulation: Simulation, error: GraphError, headers: dict[str, str]) 
     if error.status == 401:
         authority = f"{simulation.url}/common/oauth2/authorize"
         headers["WWW-Authenticate"] = f'Bearer realm="", authorization_uri="{authority}", client_id="{GRAPH}"'
-    return _respond(error.status, document, headers)
+    return _respond(error.status, document, {**headers, **error.headers})
 
 
 def _authorize(token: AccessToken, operation: Operation) -> frozenset[str]:
@@ -105,11 +105,13 @@ async def _context(request: web.Request, simulation: Simulation, match: Match, t
         operation=operation.name,
         effective=_authorize(token, operation),
         keys=match.keys,
-        query=read_query(request.query, request.headers),
+        query=read_query(request.query, request.headers, is_delta=operation.is_delta),
         body=await _body(request) if operation.writes else None,
         now=simulation.clock.now(),
         settings=simulation.settings,
         service=simulation.url,
+        prefer=request.headers.get("Prefer", ""),
+        address=f"{simulation.url}{request.rel_url.path}",
         next_page=lambda skip: _next_page(request, simulation, skip),
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from local.microsoft365.changes import put_user
 from local.microsoft365.identity.consent import directory_roles
 from local.microsoft365.identity.sessions import Account
 from local.microsoft365.model import Role, RoleAssignment, Tenant
@@ -94,7 +95,7 @@ def enter(store: Store, tenant: Tenant | None, account: Account) -> SignedIn | N
 def guest_of(tenant: Tenant, account: Account) -> User | None:
     """The guest object of an account in a tenant, if it was invited."""
     # Guests with an account here are only ever added, so half a million seeded users need not be looked through.
-    added = tenant.users.added.values()
+    added = (each for each in tenant.users.added.values() if each is not None)
     return next((each for each in added if each.user_type == "Guest" and each.home_account == home_link(account)), None)
 
 
@@ -120,8 +121,7 @@ def invite_guest(store: Store, tenant: Tenant, account: Account, now: datetime, 
         mailbox=None,
         home_account=home_link(account),
     )
-    tenant.users.put(guest)
-    tenant.record_change(now, "user", guest.id, "userPrincipalName")
+    put_user(tenant, guest, now)
     for role in sorted(roles - _assigned_roles(tenant, guest.id)):
         assignment = RoleAssignment(tenant.new_id("roleAssignment", role, guest.id), role, guest.id, now, now)
         tenant.role_assignments[assignment.id] = assignment
