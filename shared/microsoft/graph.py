@@ -1,7 +1,7 @@
 """Microsoft Graph, and the directory of a tenant, read from raw answers (``graph_sdk``)."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -273,7 +273,7 @@ class GraphDirectory:
         answers: list[BatchAnswer] = []
         for some in _parts(wanted, sdk.BATCH_SIZE):
             document = await self._graph.read(_in_background(sdk.batch(client, some)))
-            answers += batch_answers(document, len(some))
+            answers += batch_answers(document, range(len(some)))
         return answers
 
     def _answered(self, answer: "BatchAnswer") -> Row:
@@ -292,13 +292,16 @@ class BatchAnswer:
     body: Row
 
 
-def batch_answers(document: Row, count: int) -> list[BatchAnswer]:
-    """Return the answers to a batch of ``count`` requests in their order: Microsoft gives them in any. Raises TransientError."""
+def batch_answers(document: Row, places: Iterable[int]) -> list[BatchAnswer]:
+    """Return the answers to the requests at ``places`` of a batch, in their order: Microsoft gives them in any.
+
+    Raises TransientError when one is missing or can't be read.
+    """
     try:
         told = {str(each["id"]): each for each in document["responses"]}
         return [
             BatchAnswer(int(each["status"]), httpx.Headers(each.get("headers") or {}), each.get("body") or {})
-            for each in (told[str(place)] for place in range(count))
+            for each in (told[str(place)] for place in places)
         ]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise errors.unreadable(Service.GRAPH, HTTPStatus.OK) from None
