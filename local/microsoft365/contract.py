@@ -24,6 +24,8 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from local.microsoft365.naming import canonical_path
+
 REPORT_VARIABLE = "GRANTLINE_CONTRACT_REPORT"
 DESCRIPTION_FILE = "graph-v1.0-slice.json"
 _PREFIX = "/v1.0"
@@ -243,6 +245,7 @@ class Description:
 
     def find(self, method: str, path: str) -> DescribedOperation | None:
         """Return the operation of a decoded path after the version, if it is described."""
+        path = canonical_path(path)
         for pattern, template in self._patterns:
             if pattern.fullmatch(path):
                 item = self._document["paths"][template]

@@ -9,13 +9,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One call of a batch: where it would have been posted, and whose it is."""
+    """One call of a batch: where it would have been sent by itself, and whose it is."""
 
+    api: str
+    """`exchange` or `graph`."""
+    method: str
     path: str
     query: str
-    cmdlet: str
+    operation: str
+    """The cmdlet, or the template of Graph's path."""
     tenant_id: str
     app_id: str
+    units: int = 1
+    """What it costs, in the units of the service's limit."""
+
+    @property
+    def cmdlet(self) -> str | None:
+        """The cmdlet that is called; None where none is."""
+        return self.operation if self.api == "exchange" else None
 
 
 @dataclass(frozen=True, slots=True)

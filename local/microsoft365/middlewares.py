@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -33,6 +33,8 @@ _EXCHANGE = "/adminapi/"
 _PORTAL = "/portal/"
 _ACTIVITY = "/api/v1.0/"
 _BATCH = "/$batch"
+_PERCENTAGE = "x-ms-throttle-limit-percentage"
+_NEAR = 0.8
 _FAULT = web.RequestKey("fault", Fault)
 _DROPPED = web.RequestKey("dropped", bool)
 
@@ -156,8 +158,10 @@ def default_body(simulation: Simulation, request: web.Request, status: int) -> d
     """The body that the service documents for a refusal that it did not choose itself."""
     if api_of(request.path) == "activity":
         return default_document(status, request.method, request.query.get("PublisherIdentifier", ""))
-    if api_of(request.path) != "graph":
-        return _plain_body(status)
+    return _graph_body(simulation, status) if api_of(request.path) == "graph" else _plain_body(status)
+
+
+def _graph_body(simulation: Simulation, status: int) -> dict[str, Any]:
     code, message = _code(status)
     inner = {"code": str(status), "date": simulation.clock.now().strftime("%Y-%m-%dT%H:%M:%S"), "message": message}
     return {
@@ -193,6 +197,11 @@ class _Charge:
     limit: int
     scope: str
 
+    @property
+    def api(self) -> str:
+        """The service."""
+        return self.key[0]
+
 
 def throttle(simulation: Simulation, buckets: Buckets) -> Middleware:
     """Refuse a caller who has used up what the settings allow."""
@@ -203,9 +212,23 @@ def throttle(simulation: Simulation, buckets: Buckets) -> Middleware:
         if charge is None:
             return await handler(request)
         wait = buckets.take(charge.key, charge.cost, charge.limit, simulation.clock.now())
-        return await handler(request) if wait == 0 else _throttled(simulation, request, charge, wait)
+        warning = _near_limit(buckets, charge, wait)
+        answer = await handler(request) if wait == 0 else _throttled(simulation, request, charge, wait)
+        answer.headers.update(warning)
+        return answer
 
     return middleware
+
+
+def _near_limit(buckets: Buckets, charge: _Charge, wait: int) -> dict[str, str]:
+    """Return the header that tells how near Graph's limit is, from 80 % on; a refused request counts as if it had been served.
+
+    learn.microsoft.com/graph/throttling-limits: 0.8 to 1.8, and the limit is 1.
+    """
+    if charge.api != "graph":
+        return {}
+    used = buckets.used(charge.key, charge.limit) + (charge.cost / charge.limit if wait else 0)
+    return {_PERCENTAGE: f"{min(used, 1.8):.2f}"} if used >= _NEAR else {}
 
 
 def _charge(simulation: Simulation, request: web.Request) -> _Charge | None:
@@ -213,19 +236,28 @@ def _charge(simulation: Simulation, request: web.Request) -> _Charge | None:
     if request.path.lower().endswith(_BATCH):
         # Its calls are counted one by one.
         return None
-    limits = {
-        "graph": (simulation.settings.graph_units_per_10_seconds, GRAPH),
-        "exchange": (simulation.settings.exchange_requests_per_10_seconds, EXCHANGE),
-    }
-    limit, audience = limits.get(api, (0, ""))
+    limit, audience = _limit(simulation, api)
     token = _token(request, audience) if limit and not is_control(request) else None
     if token is None:
         return None
     path = unquote(request.rel_url.raw_path.removeprefix("/v1.0"))
     cost = resource_units(request.method, path, request.query) if api == "graph" else 1
-    access = "Read" if request.method == "GET" else "ReadWrite"
-    scope = f"Tenant_Application/{access}/{token.app_id}/{token.tenant_id}"
-    return _Charge((api, token.tenant_id, token.app_id), min(cost, limit), limit, scope)
+    return _charge_of(api, request.method, token.tenant_id, token.app_id, cost, limit)
+
+
+def _limit(simulation: Simulation, api: str) -> tuple[int, str]:
+    """Return a service's limit for ten seconds (0: there is none), and the audience of its tokens."""
+    limits = {
+        "graph": (simulation.settings.graph_units_per_10_seconds, GRAPH),
+        "exchange": (simulation.settings.exchange_requests_per_10_seconds, EXCHANGE),
+    }
+    return limits.get(api, (0, ""))
+
+
+def _charge_of(api: str, method: str, tenant_id: str, app_id: str, cost: int, limit: int) -> _Charge:
+    access = "Read" if method == "GET" else "ReadWrite"
+    scope = f"Tenant_Application/{access}/{app_id}/{tenant_id}"
+    return _Charge((api, tenant_id, app_id), min(cost, limit), limit, scope)
 
 
 def _token(request: web.Request, audience: str) -> AccessToken | None:
@@ -252,27 +284,37 @@ def guard(simulation: Simulation, buckets: Buckets) -> Guard:
     """Do for each call of a batch what the middlewares do for a request: faults, throttling, recording."""
 
     async def around(item: Item, serve: Serve) -> Reply:
-        fault = simulation.faults.take("POST", f"{item.path}?{item.query}", item.cmdlet)
+        fault = simulation.faults.take(item.method, f"{item.path}?{item.query}", item.cmdlet)
         if fault is not None and fault.latency_ms:
             await asyncio.sleep(fault.latency_ms / 1000)
-        reply = _throttled_item(simulation, buckets, item) or _served_item(simulation, fault, serve)
+        refusal, warning = _throttled_item(simulation, buckets, item)
+        reply = refusal or _served_item(simulation, item.api, fault, serve)
+        reply = replace(reply, headers={**reply.headers, **warning})
         simulation.recorder.add(_recorded_item(simulation, item, reply.status, fault))
         return reply
 
     return around
 
 
-def _throttled_item(simulation: Simulation, buckets: Buckets, item: Item) -> Reply | None:
-    limit = simulation.settings.exchange_requests_per_10_seconds
+def _throttled_item(simulation: Simulation, buckets: Buckets, item: Item) -> tuple[Reply | None, dict[str, str]]:
+    """Return the refusal of a call for which too little is left (else None), and what is told of the limit."""
+    limit, _ = _limit(simulation, item.api)
     if not limit:
-        return None
-    scope = f"Tenant_Application/ReadWrite/{item.app_id}/{item.tenant_id}"
-    charge = _Charge(("exchange", item.tenant_id, item.app_id), 1, limit, scope)
+        return None, {}
+    charge = _charge_of(item.api, item.method, item.tenant_id, item.app_id, item.units, limit)
     wait = buckets.take(charge.key, charge.cost, charge.limit, simulation.clock.now())
-    return Reply(429, _plain_body(429), _throttle_headers(simulation, charge, wait)) if wait else None
+    warning = _near_limit(buckets, charge, wait)
+    if not wait:
+        return None, warning
+    headers = _throttle_headers(simulation, charge, wait)
+    return Reply(429, _item_body(simulation, item.api, 429), headers), warning
 
 
-def _served_item(simulation: Simulation, fault: Fault | None, serve: Serve) -> Reply:
+def _item_body(simulation: Simulation, api: str, status: int) -> dict[str, Any]:
+    return _graph_body(simulation, status) if api == "graph" else _plain_body(status)
+
+
+def _served_item(simulation: Simulation, api: str, fault: Fault | None, serve: Serve) -> Reply:
     if fault is None:
         return serve(None)
     if fault.edit is not None and not fault.after:
@@ -284,17 +326,18 @@ def _served_item(simulation: Simulation, fault: Fault | None, serve: Serve) -> R
         _edit(simulation, fault.edit)
     if reply is not None and status is None:
         return reply
-    return Reply(status or 500, _plain_body(status or 500) if fault.body is None else fault.body, dict(fault.headers))
+    body = _item_body(simulation, api, status or 500) if fault.body is None else fault.body
+    return Reply(status or 500, body, dict(fault.headers))
 
 
 def _recorded_item(simulation: Simulation, item: Item, status: int, fault: Fault | None) -> RecordedRequest:
     return RecordedRequest(
-        method="POST",
+        method=item.method,
         path=item.path,
         query=item.query,
         status=status,
-        api="exchange",
-        operation=item.cmdlet,
+        api=item.api,
+        operation=item.operation,
         tenant_id=item.tenant_id,
         app_id=item.app_id,
         at=simulation.clock.now(),

@@ -14,7 +14,7 @@ Who provides what:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +37,10 @@ class ContractChecker(Protocol):
 
     def report(self) -> dict[str, Any]:
         """`violations` (a list) and `operations` (those covered so far)."""
+        ...
+
+    def check(self, method: str, raw_path: str, query: Mapping[str, str], body: bytes, status: int, answer: bytes) -> None:
+        """Check one exchange: of a batch, each call by itself."""
         ...
 
 

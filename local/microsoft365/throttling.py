@@ -29,6 +29,11 @@ class Buckets:
         self._levels[key] = (level - cost, now)
         return 0
 
+    def used(self, key: tuple[str, ...], limit: int) -> float:
+        """Which part of `limit` was used when something was last taken, or refused; 0 to 1."""
+        level, _ = self._levels.get(key, (float(limit), None))
+        return max(0.0, 1 - level / limit)
+
     def clear(self) -> None:
         """Fill every bucket."""
         self._levels.clear()

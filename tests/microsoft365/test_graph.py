@@ -223,7 +223,9 @@ async def test_a_token_must_be_ours_valid_and_for_graph(served: Served) -> None:
         assert "authorization_uri" in answer.headers["WWW-Authenticate"]
 
 
-@pytest.mark.parametrize("path", ["/servicePrincipals/delta", "/users/x/delta()", "/nonsense", "/users/x/nonsense", "/domains/x/y"])
+@pytest.mark.parametrize(
+    "path", ["/servicePrincipals/delta", "/users/x/delta()", "/nonsense", "/users/x/nonsense", "/domains/x/y"]
+)
 async def test_an_unknown_segment_is_a_bad_request(served: Served, path: str) -> None:
     """What Graph doesn't have, and what is not simulated."""
     answer = await served.graph(f"/v1.0{path}", READ_USERS)

@@ -82,7 +82,8 @@ async def _answer(item: BatchItem, token: AccessToken, calls: Calls, guard: Guar
     if call is None:
         return Reply(400, {"error": {"code": "BadRequest", "message": "The request is not a call of a cmdlet."}})
     asked = Asked(item.url, item.headers.get("prefer", ""), call)
-    subject = Item(item.url.path, item.url.query_string, canonical_name(call.name), token.tenant_id, token.app_id)
+    path, cmdlet = item.url.path, canonical_name(call.name)
+    subject = Item("exchange", "POST", path, item.url.query_string, cmdlet, token.tenant_id, token.app_id)
     return await guard(subject, lambda stale: calls.answer(Asked(asked.url, asked.prefer, call, stale), token))
 
 

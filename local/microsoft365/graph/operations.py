@@ -10,6 +10,7 @@ from functools import cache
 from local.microsoft365.graph import applications, delta, groups, organizations, policies, roles, schedules, users
 from local.microsoft365.graph.context import Handler
 from local.microsoft365.graph.errors import GraphError, malformed
+from local.microsoft365.naming import canonical_path
 
 _ROLES = "/roleManagement/directory"
 _REQUEST = schedules.REQUEST_KEY
@@ -129,7 +130,7 @@ def find_operation(method: str, path: str) -> Match:
 
     Raises GraphError: 400 for a path that has none, 405 for a method that the path doesn't have.
     """
-    asked = path.removesuffix("()") if path.lower().endswith(_DELTA + "()") else path
+    asked = canonical_path(path)
     for pattern, names, methods in _patterns():
         match = pattern.fullmatch(asked)
         if match is None:
