@@ -1,25 +1,24 @@
-"""The ``directory`` table: the users and groups of tenants, in generations that are spread over shards.
+"""The ``directory`` table: the users, groups and domains of tenants, in generations that are spread over shards.
 
 A sync fills the partitions of a new generation; then one row makes it the current one. An address has a row of its own that
-holds its user, so that looking up a recipient takes two point reads.
+holds its user, so that looking up a recipient takes one point read besides that of the current generation.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import groupby
+from collections.abc import AsyncIterator, Sequence
 
-from shared.ports import DIRECTORY_SHARDS, ConflictError, DirectoryState, Group, User
+from shared.domain.directory import Differences, DirectoryState, Generation, Group, Member, SyncedDomain, User
+from shared.ports import ConflictError, TransientError
+from shared.storage import directory_rows as rows
 from shared.storage import keys, table
 from shared.storage.codec import Columns
-from shared.storage.limits import TRANSACTION_BYTES, TRANSACTION_ROWS
-from shared.storage.records import DIRECTORY, GROUP, USER
-from shared.storage.table import Operation, Table, side_by_side
+from shared.storage.directory_writer import AT_ONCE, TableDirectoryWriter, member_of
+from shared.storage.limits import TRANSACTION_ROWS
+from shared.storage.records import DIRECTORY, DOMAIN, USER
+from shared.storage.table import Found, Table, each
 
-CURRENT_ROW = "current"
-AT_ONCE = 8
-"""How many transactions one write sends side by side."""
 ATTEMPTS = 10
-"""How often a publication reads again: a tenant is synced by one run at a time."""
+"""How often a publication reads again, and a deletion begins again: a tenant is synced by one run at a time."""
+KEYS = ["PartitionKey", "RowKey"]
 
 
 class TableDirectory:
@@ -30,87 +29,110 @@ class TableDirectory:
 
     async def current(self, tenant_id: str) -> DirectoryState | None:
         """Return what readers read, or None before the first sync."""
-        found = await self._table.get(tenant_id, CURRENT_ROW)
+        found = await self._table.get(tenant_id, rows.CURRENT_ROW)
         return DIRECTORY.read(found.columns) if found else None
 
-    async def write_users(self, tenant_id: str, generation: int, users: Sequence[User]) -> None:
-        """Upsert users and one row for each of their addresses into a generation; writing the same twice is no error.
-
-        Of two users with one address the later one has it.
-        """
-        rows: dict[str, Columns] = {}
-        for user in users:
-            columns = USER.write(user)
-            rows |= dict.fromkeys((user_row(user.user_id), *map(address_row, user.addresses)), columns)
-        await self._write(tenant_id, generation, rows)
-
-    async def write_groups(self, tenant_id: str, generation: int, groups: Sequence[Group]) -> None:
-        """Upsert groups into a generation."""
-        await self._write(tenant_id, generation, {group_row(group.group_id): GROUP.write(group) for group in groups})
+    def writer(self, tenant_id: str, generation: Generation) -> TableDirectoryWriter:
+        """Return a writer of one generation, for one run."""
+        return TableDirectoryWriter(self._table, tenant_id, generation)
 
     async def publish(self, tenant_id: str, state: DirectoryState) -> None:
-        """Make a filled generation the current one. An older generation never replaces a newer one."""
-        row = table.entity(tenant_id, CURRENT_ROW, DIRECTORY.write(state))
+        """Make ``state`` what readers read. An older generation never replaces a newer one."""
+        row = table.entity(tenant_id, rows.CURRENT_ROW, DIRECTORY.write(state))
         for _ in range(ATTEMPTS):
-            found = await self._table.get(tenant_id, CURRENT_ROW)
+            found = await self._table.get(tenant_id, rows.CURRENT_ROW)
             if found and DIRECTORY.read(found.columns).generation > state.generation:
                 return
             if await self._table.write(row, found):
                 return
         raise ConflictError(f"the directory of tenant {tenant_id} is being published by others")
 
+    async def compare(self, tenant_id: str, former: Generation, newer: Generation, shard: int) -> Differences:
+        """Tell how the users, groups and members in one shard of two generations with as many shards differ.
+
+        Both are read side by side in key order, a page at a time. Raises ValueError where they have not as many shards.
+        """
+        if former.shards != newer.shards:
+            raise ValueError(f"generations of {former.shards} and of {newer.shards} shards can't be compared shard by shard")
+        olds = self._records(rows.shard_partition(tenant_id, former, shard))
+        news = self._records(rows.shard_partition(tenant_id, newer, shard))
+        return await _differences(olds, news)
+
+    async def delete(self, tenant_id: str, generation: Generation, shard: int) -> None:
+        """Delete every row in one shard of a generation; none is no error, and it may be done again.
+
+        Raises TransientError where others keep deleting or writing there.
+        """
+        partition = rows.shard_partition(tenant_id, generation, shard)
+        for _ in range(ATTEMPTS):
+            try:
+                async for page in self._table.pages(partition, select=KEYS):
+                    await self._delete(partition, [found.row for found in page])
+            except ConflictError:
+                continue
+            return
+        raise TransientError(f"a former generation of tenant {tenant_id} is being deleted or written by others")
+
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the SMTP address in the current generation, whatever its letter case."""
         state = await self.current(tenant_id)
         if state is None:
             return None
-        row = address_row(address)
-        found = await self._table.get(shard_partition(tenant_id, state.generation, keys.shard(row, state.shards)), row)
+        row = rows.address_row(address)
+        found = await self._table.get(rows.partition_of(tenant_id, state.copy, row), row)
         return USER.read(found.columns) if found else None
 
-    async def _write(self, tenant_id: str, generation: int, rows: dict[str, Columns]) -> None:
-        """Upsert rows: a transaction for each hundred of a shard, several transactions side by side."""
+    async def members(self, tenant_id: str, group_id: str) -> list[Member]:
+        """Return the direct members of a group in the current generation, by their ids."""
+        state = await self.current(tenant_id)
+        if state is None:
+            return []
+        partition = rows.partition_of(tenant_id, state.copy, rows.object_row(Group, group_id))
+        return [member_of(found) for found in await self._table.beginning(partition, rows.member_rows(group_id))]
 
-        def shard(row: str) -> int:
-            return keys.shard(row, DIRECTORY_SHARDS)
+    async def domains(self, tenant_id: str) -> list[SyncedDomain]:
+        """Return the tenant's domains by name."""
+        return [DOMAIN.read(found.columns) for found in await self._table.beginning(tenant_id, rows.DOMAIN_ROWS)]
 
-        work: list[list[Operation]] = []
-        for number, names in groupby(sorted(rows, key=shard), key=shard):
-            partition = shard_partition(tenant_id, generation, number)
-            work += batches(table.upsert(table.entity(partition, name, rows[name])) for name in names)
-        await side_by_side((partial(self._table.upserts, operations) for operations in work), AT_ONCE)
+    async def put_domains(self, tenant_id: str, domains: Sequence[SyncedDomain]) -> None:
+        """Make these the tenant's domains; only what differs is written."""
+        stored = {found.row: found.columns for found in await self._table.beginning(tenant_id, rows.DOMAIN_ROWS)}
+        wanted: dict[str, Columns] = {rows.domain_row(domain.name): DOMAIN.write(domain) for domain in domains}
+        gone = [table.delete(tenant_id, row) for row in stored if row not in wanted]
+        changed = [
+            table.upsert(table.entity(tenant_id, row, columns)) for row, columns in wanted.items() if stored.get(row) != columns
+        ]
+        for batch in table.batches([*gone, *changed]):
+            await self._table.transaction(batch)
 
+    async def _records(self, partition: str) -> AsyncIterator[Found]:
+        """Yield the rows of groups, members and users in a partition, in key order."""
+        async for page in self._table.pages(partition, rows.RECORD_ROWS):
+            for found in page:
+                yield found
 
-def batches(operations: Iterable[Operation]) -> Iterator[list[Operation]]:
-    """Cut operations of one partition into transactions that Table storage takes."""
-    batch: list[Operation] = []
-    total = 0
-    for operation in operations:
-        length = table.size(operation[1])
-        if batch and (len(batch) == TRANSACTION_ROWS or total + length > TRANSACTION_BYTES):
-            yield batch
-            batch, total = [], 0
-        batch.append(operation)
-        total += length
-    if batch:
-        yield batch
-
-
-def shard_partition(tenant_id: str, generation: int, number: int) -> str:
-    """Return the partition of one shard of a generation."""
-    return f"{tenant_id}|{generation:06}|{number:02}"
-
-
-def user_row(user_id: str) -> str:
-    """Return a user's row key."""
-    return f"user|{user_id}"
+    async def _delete(self, partition: str, names: Sequence[str]) -> None:
+        parts = [names[start : start + TRANSACTION_ROWS] for start in range(0, len(names), TRANSACTION_ROWS)]
+        work = [[table.delete(partition, name) for name in part] for part in parts]
+        await each(self._table.transaction, work, AT_ONCE)
 
 
-def group_row(group_id: str) -> str:
-    """Return a group's row key."""
-    return f"group|{group_id}"
+async def _differences(olds: AsyncIterator[Found], news: AsyncIterator[Found]) -> Differences:
+    """Count how two series of rows differ, which both come in key order."""
+    missing = gone = different = 0
+    old, new = await anext(olds, None), await anext(news, None)
+    while old or new:
+        if old and new and old.row == new.row:
+            different += old.columns != new.columns
+            old, new = await anext(olds, None), await anext(news, None)
+        elif new is None or (old and _order(old) < _order(new)):
+            gone += 1
+            old = await anext(olds, None)
+        else:
+            missing += 1
+            new = await anext(news, None)
+    return Differences(missing, gone, different)
 
 
-def address_row(address: str) -> str:
-    """Return an address's row key, whatever its letter case."""
-    return f"address|{address.casefold()}"
+def _order(found: Found) -> bytes:
+    return keys.order(keys.encode(found.row))

@@ -54,9 +54,7 @@ class TableGrantStore:
 
     async def rows(self, grant_id: str, prefix: str) -> list[Row]:
         """Return the rows of the grant's partition whose key begins with ``prefix``, in key order."""
-        low = keys.encode(prefix)
-        found = await self._table.between(grant_id, low, keys.after_prefix(low))
-        return [Row(one.row, read_value(one.columns)) for one in found]
+        return [Row(one.row, read_value(one.columns)) for one in await self._table.beginning(grant_id, prefix)]
 
     async def put(self, grant_id: str, row: Row) -> None:
         """Write one row outside of any transition: last one wins."""

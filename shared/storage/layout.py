@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
-from shared.storage.records import ACCOUNT, BINDING, DIRECTORY, EVENT, GRANT, GROUP, LETTER, USER
+from shared.storage.records import ACCOUNT, BINDING, COUNT, DIRECTORY, DOMAIN, EVENT, GRANT, GROUP, LETTER, MEMBER, USER
 
 VALUE = ("version", "value")
 """The columns of a row that holds one JSON value; a long one goes on in value_1, value_2, …"""
+
+
+SHARD = "{tenant id}|{generation:06}|{shard:03}"
+"""The partition key of one shard of a generation of a tenant's directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,30 @@ TABLES = (
     ),
     TableLayout(
         "directory",
-        "The users and groups of tenants. A sync fills a generation, spread over 16 shards; then `current` names it.",
+        """The users, groups and domains of tenants. A sync fills a generation, spread over shards; then `current` names it.
+
+To look up a recipient, read `current` (keep it for at most 5 minutes) and then one row: `address|{address}`, case-folded, in the
+shard that is the CRC-32 of the row key in UTF-8, modulo `shards`. Users and groups are found by the same rule; a group's members
+are in its shard.
+
+- During a first sync or a resync readers see the former generation or the new one, each whole.
+- A former generation is deleted 15 minutes after a new one became current.
+- Increments change the rows of the current generation in place, one transaction after another: an address that moves from one
+  user to another always leads to one of them.
+- `count` is written in the transactions of the records that it counts, on its ETag, so it is exact.""",
         (
-            RowLayout("{tenant id}", "current", DIRECTORY.names, "which generation readers read"),
-            RowLayout("{tenant id}|{generation:06}|{shard:02}", "user|{id}", USER.names, "a user; `addresses` is JSON"),
-            RowLayout("{tenant id}|{generation:06}|{shard:02}", "group|{id}", GROUP.names, "a group"),
-            RowLayout("{tenant id}|{generation:06}|{shard:02}", "address|{address}", USER.names, "the user who has the address"),
+            RowLayout(
+                "{tenant id}",
+                "current",
+                DIRECTORY.names,
+                "which generation readers read; `links` (where the next changes are), `counts` and `former` are JSON",
+            ),
+            RowLayout("{tenant id}", "domain|{name}", DOMAIN.names, "a domain; `mail_exchangers` is JSON"),
+            RowLayout(SHARD, "user|{id}", USER.names, "a user; `smtp_addresses` is JSON, the primary one first"),
+            RowLayout(SHARD, "group|{id}", GROUP.names, "a group; `group_types` is JSON"),
+            RowLayout(SHARD, "member|{group id}|{id}", MEMBER.names, "a direct member of a group; `kind` is its type in Graph"),
+            RowLayout(SHARD, "address|{address}", USER.names, "the user who has the address"),
+            RowLayout(SHARD, "count", COUNT.names, "how many users and groups the shard holds"),
         ),
     ),
 )

@@ -2,23 +2,47 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from shared.domain.directory import DirectoryState, Group, SyncedDomain, User
 from shared.domain.grant import Event, Facts, Grant, Step
 from shared.domain.steps import STEPS
-from shared.ports import AccountRow, Binding, DeadLetter, DirectoryState, Group, User
+from shared.ports import AccountRow, Binding, DeadLetter
 from shared.storage.codec import Codec, Columns, check_version, join_text, text_columns, to_json
 from shared.storage.limits import PROPERTY_CHARACTERS, TooLargeError, UnreadableError
+
+
+@dataclass(frozen=True, slots=True)
+class MemberKind:
+    """What the row of a group's member holds; the ids are in its key."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many records one shard of a tenant's directory holds."""
+
+    users: int = 0
+    groups: int = 0
+
+    def plus(self, users: int, groups: int) -> "Counted":
+        """Return it with so many more."""
+        return Counted(self.users + users, self.groups + groups)
+
 
 GRANT = Codec(Grant, frozenset({"intent", "steps"}))
 EVENT = Codec(Event, frozenset({"data"}))
 BINDING = Codec(Binding, frozenset({"former_grants"}))
 ACCOUNT = Codec(AccountRow, frozenset({"directions"}))
 LETTER = Codec(DeadLetter, frozenset({"body"}))
-DIRECTORY = Codec(DirectoryState, frozenset({"counts"}))
-USER = Codec(User, frozenset({"addresses"}))
-GROUP = Codec(Group, frozenset({"kinds"}))
+DIRECTORY = Codec(DirectoryState, frozenset({"counts", "links", "former"}))
+DOMAIN = Codec(SyncedDomain, frozenset({"mail_exchangers"}))
+USER = Codec(User, frozenset({"smtp_addresses"}))
+GROUP = Codec(Group, frozenset({"group_types"}))
+MEMBER = Codec(MemberKind)
+COUNT = Codec(Counted)
 VALUE_VERSION = 1
 """The version of a row that holds one JSON value."""
 

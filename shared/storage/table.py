@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from azure.core import MatchConditions
 from azure.data.tables import TableEntity, UpdateMode
@@ -16,8 +17,12 @@ from shared.storage.codec import Columns
 from shared.storage.errors import committing, translated
 from shared.storage.limits import OPERATION_OVERHEAD, TRANSACTION_BYTES, TRANSACTION_ROWS, MissingError, TooLargeError
 
+T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 PAGE = 1000
 """How many rows Table storage returns at once, at the most."""
+BATCH_BYTES = 1024 * 1024
+"""How large a transaction becomes where rows may be spread over several: a larger body would hold up the event loop."""
 Operation = tuple[str, Columns, dict[str, Any]]
 """One operation of a transaction, as the SDK takes it."""
 
@@ -92,6 +97,11 @@ class Table:
         parameters = {"partition": keys.encode(partition), "low": low, "high": high}
         return await self.query(query, parameters, limit=limit)
 
+    async def beginning(self, partition: str, prefix: str) -> list[Found]:
+        """Return the rows whose key begins with ``prefix``, in key order."""
+        low = keys.encode(prefix)
+        return await self.between(partition, low, keys.after_prefix(low))
+
     async def query(
         self, query: str, parameters: dict[str, str], *, limit: int | None = None, select: list[str] | None = None
     ) -> list[Found]:
@@ -104,6 +114,18 @@ class Table:
                 if len(found) == limit:
                     break
         return found
+
+    async def pages(self, partition: str, low: str = "", select: list[str] | None = None) -> AsyncIterator[list[Found]]:
+        """Yield the rows of a partition from the key ``low`` (encoded) on, page by page, in key order."""
+        query, parameters = "PartitionKey eq @partition and RowKey ge @low", {"partition": keys.encode(partition), "low": low}
+        pages = self._client.query_entities(query, parameters=parameters, results_per_page=PAGE, select=select).by_page()
+        while True:
+            with translated():
+                try:
+                    page = [_found(one) async for one in await anext(pages)]
+                except StopAsyncIteration:
+                    return
+            yield page
 
     async def put(self, row: Columns) -> None:
         """Write a row, whether it exists or not."""
@@ -146,7 +168,7 @@ class Table:
         return True
 
     async def transaction(self, operations: Sequence[Operation]) -> str:
-        """Carry out operations of one partition, all or none; return the ETag of the first row.
+        """Carry out operations of one partition, all or none; return the ETag of the first row ("" where that is deleted).
 
         Raises ConflictError when a row is not as it was read, or when no answer came (all may be done, or none), TooLargeError
         before anything is sent.
@@ -154,13 +176,17 @@ class Table:
         check_size(operations)
         with committing():
             results = await self._client.submit_transaction(operations)
-        return str(results[0]["etag"])
+        return str(results[0].get("etag", ""))
 
-    async def upserts(self, operations: Sequence[Operation]) -> None:
-        """Carry out a transaction that may be carried out twice. Raises TransientError when no answer came."""
+    async def attempt(self, operations: Sequence[Operation]) -> str:
+        """Like ``transaction``, for whoever may carry it out twice or can find out what became of it.
+
+        Raises TransientError when no answer came, and MissingError where a row that it needs is not there.
+        """
         check_size(operations)
         with translated():
-            await self._client.submit_transaction(operations)
+            results = await self._client.submit_transaction(operations)
+        return str(results[0].get("etag", ""))
 
 
 async def side_by_side(work: Iterable[Callable[[], Awaitable[object]]], at_once: int) -> None:
@@ -177,6 +203,34 @@ async def side_by_side(work: Iterable[Callable[[], Awaitable[object]]], at_once:
                 tasks.create_task(one(part))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def each(function: Callable[[ItemT], Awaitable[T]], items: Iterable[ItemT], at_once: int) -> list[T]:
+    """Return what ``function`` returns for each item, in their order, ``at_once`` at a time; the first error is raised."""
+    known = list(items)
+    found: dict[int, T] = {}
+
+    async def one(number: int) -> None:
+        found[number] = await function(known[number])
+
+    await side_by_side((partial(one, number) for number in range(len(known))), at_once)
+    return [found[number] for number in range(len(known))]
+
+
+def batches(operations: Iterable[Operation], room: int = 0) -> Iterator[list[Operation]]:
+    """Cut operations of one partition into transactions of a fair size, with room in each for so many small rows more."""
+    most_rows, most_bytes = TRANSACTION_ROWS - room, BATCH_BYTES - 2 * OPERATION_OVERHEAD * room
+    batch: list[Operation] = []
+    total = 0
+    for operation in operations:
+        length = size(operation[1])
+        if batch and (len(batch) == most_rows or total + length > most_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append(operation)
+        total += length
+    if batch:
+        yield batch
 
 
 def check_size(operations: Sequence[Operation]) -> None:

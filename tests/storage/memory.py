@@ -17,6 +17,17 @@ from functools import wraps
 from itertools import count
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from shared.domain.directory import (
+    Differences,
+    DirectoryState,
+    Edit,
+    Generation,
+    Group,
+    Member,
+    Record,
+    SyncedDomain,
+    User,
+)
 from shared.domain.grant import Event, Facts, Grant, Nudge, Row
 from shared.domain.probes import Probe
 from shared.domain.steps import STEPS, Queue
@@ -29,14 +40,13 @@ from shared.ports import (
     Clock,
     ConflictError,
     DeadLetter,
-    DirectoryState,
     DueRow,
-    Group,
     Stored,
-    User,
+    TransientError,
 )
 from shared.storage import Storage
-from shared.storage.keys import encode, order
+from shared.storage.directory_rows import address_row, object_row
+from shared.storage.keys import encode, order, shard
 from shared.storage.limits import TRANSACTION_ROWS, TooLargeError
 
 Gate = Callable[[str], Awaitable[None]]
@@ -44,6 +54,8 @@ Gate = Callable[[str], Awaitable[None]]
 P = ParamSpec("P")
 R = TypeVar("R")
 PartT = TypeVar("PartT", bound="Part")
+T = TypeVar("T")
+DirectoryValue = User | Group | Member
 
 
 async def open_gate(_: str) -> None:
@@ -69,6 +81,16 @@ class Partition:
 
 
 @dataclass
+class Copy:
+    """One generation of a tenant's directory."""
+
+    rows: dict[str, DirectoryValue] = field(default_factory=dict)
+    """Users, groups, members and owners of addresses, by the row keys of ``docs/tables.md``."""
+    version: int = 0
+    """Grows with every transaction that counts: what tells writers that another one is at work."""
+
+
+@dataclass
 class World:
     """Everything that is kept. Simulations and tests may look inside."""
 
@@ -85,9 +107,9 @@ class World:
     """The newest row of each account, by the account's id."""
     counts: tuple[Mapping[str, int], datetime] | None = None
     current: dict[str, DirectoryState] = field(default_factory=dict)
-    users: dict[tuple[str, int], dict[str, User]] = field(default_factory=dict)
-    """Users by address, of each tenant and generation."""
-    groups: dict[tuple[str, int], dict[str, Group]] = field(default_factory=dict)
+    copies: dict[tuple[str, int], Copy] = field(default_factory=dict)
+    """The directories, by tenant and number of generation."""
+    domains: dict[str, tuple[SyncedDomain, ...]] = field(default_factory=dict)
     numbers: "count[int]" = field(default_factory=lambda: count(1))
     """Where ETags and ids come from."""
 
@@ -354,6 +376,115 @@ class MemoryAccounts(Part):
         return self.world.counts
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryDirectoryWriter(Part):
+    """Implements ``ports.DirectoryWriter``; at most 100 rows are written between two gates, as in one transaction."""
+
+    copy: Copy
+    generation: Generation
+    seen: list[int] = field(default_factory=list)
+    """The copy's version as this writer knows it: another one means that another run writes."""
+
+    @gated("directory.records")
+    async def records(self, kind: type[Record], ids: Sequence[str]) -> Mapping[str, Record]:
+        """Return those of the objects that are stored."""
+        self._look()
+        found = {object_id: self.copy.rows.get(object_row(kind, object_id)) for object_id in ids}
+        return {object_id: record for object_id, record in found.items() if isinstance(record, kind)}
+
+    async def insert(self, records: Sequence[Record], members: Mapping[str, Sequence[Member]], owners: Sequence[User]) -> bool:
+        """Insert what is not there yet; False when any of it is."""
+        self._look()
+        new: dict[str, DirectoryValue] = {}
+        for record in records:
+            new[object_row(type(record), record.object_id)] = record
+            changes = member_changes(record.object_id, members.get(record.object_id, ()))
+            new |= {row: member for row, member in changes.items() if member}
+        new |= {address_row(address): user for user in owners for address in user.addresses}
+        return all([await self._insert(part) for part in parts(new)])
+
+    async def write(self, edits: Sequence[Edit], *, is_repeated: bool = False) -> None:
+        """Release addresses, write records, then their addresses."""
+        self._look()
+        edits = [edit for edit in edits if is_repeated or edit.changes_record or edit.members or edit.resets]
+        users = [edit.record for edit in edits if isinstance(edit.record, User) and (is_repeated or edit.changes_record)]
+        taken: dict[str, DirectoryValue | None] = {address_row(address): user for user in users for address in user.addresses}
+        released = {
+            address_row(address): edit.former
+            for edit in edits
+            for address in edit.released
+            if address_row(address) not in taken and edit.former
+        }
+        for row, former in released.items():
+            await self._release(row, former.object_id)
+        for part in parts({row: value for edit in edits for row, value in self._changes(edit).items()}):
+            await self._write(part)
+        for part in parts(taken):
+            await self._write_addresses(part)
+
+    @gated("directory.counts")
+    async def counts(self) -> Mapping[str, int]:
+        """Count the users and groups."""
+        self._look()
+        kinds = Counter(type(value) for row, value in self.copy.rows.items() if not row.startswith("address|"))
+        return {"users": kinds[User], "groups": kinds[Group]}
+
+    def _look(self) -> None:
+        if not self.seen:
+            self.seen.append(self.copy.version)
+
+    def _check(self) -> None:
+        if self.seen != [self.copy.version]:
+            raise TransientError("the directory is being written by another run")
+
+    def _begin(self) -> None:
+        """Begin a transaction, unless another writer has come."""
+        self._check()
+        self.copy.version += 1
+        self.seen[0] += 1
+
+    @gated("directory.insert")
+    async def _insert(self, rows: Mapping[str, DirectoryValue]) -> bool:
+        self._check()
+        if self.copy.rows.keys() & rows.keys():
+            return False
+        self._begin()
+        self.copy.rows.update(rows)
+        return True
+
+    @gated("directory.release")
+    async def _release(self, row: str, user_id: str) -> None:
+        owner = self.copy.rows.get(row)
+        if isinstance(owner, User) and owner.user_id == user_id:
+            del self.copy.rows[row]
+
+    @gated("directory.write")
+    async def _write(self, rows: Mapping[str, DirectoryValue | None]) -> None:
+        self._begin()
+        self._put(rows)
+
+    @gated("directory.addresses")
+    async def _write_addresses(self, rows: Mapping[str, DirectoryValue | None]) -> None:
+        self._put(rows)
+
+    def _put(self, rows: Mapping[str, DirectoryValue | None]) -> None:
+        self.copy.rows.update({row: value for row, value in rows.items() if value})
+        for row in [row for row, value in rows.items() if value is None]:
+            self.copy.rows.pop(row, None)
+
+    def _changes(self, edit: Edit) -> dict[str, DirectoryValue | None]:
+        """Return the rows of an edit, None for those to delete; a group's own row comes last."""
+        one = edit.record or edit.former
+        if one is None:
+            raise ValueError("an edit of nothing")
+        changes: dict[str, DirectoryValue | None] = {}
+        if edit.record is None or edit.resets:
+            changes |= dict.fromkeys(row for row in self.copy.rows if row.startswith(f"member|{one.object_id}|"))
+        if edit.record:
+            changes |= member_changes(one.object_id, edit.members)
+        return {**changes, object_row(type(one), one.object_id): edit.record}
+
+
 class MemoryDirectory(Part):
     """Implements ``ports.DirectoryStore``."""
 
@@ -362,16 +493,9 @@ class MemoryDirectory(Part):
         """Return what readers read."""
         return self.world.current.get(tenant_id)
 
-    @gated("directory.write_users")
-    async def write_users(self, tenant_id: str, generation: int, users: Sequence[User]) -> None:
-        """Upsert users by their addresses."""
-        by_address = self.world.users.setdefault((tenant_id, generation), {})
-        by_address |= {address.casefold(): user for user in users for address in user.addresses}
-
-    @gated("directory.write_groups")
-    async def write_groups(self, tenant_id: str, generation: int, groups: Sequence[Group]) -> None:
-        """Upsert groups."""
-        self.world.groups.setdefault((tenant_id, generation), {}).update({group.group_id: group for group in groups})
+    def writer(self, tenant_id: str, generation: Generation) -> MemoryDirectoryWriter:
+        """Return a writer of one generation."""
+        return MemoryDirectoryWriter(self.world, self._copy(tenant_id, generation), generation)
 
     @gated("directory.publish")
     async def publish(self, tenant_id: str, state: DirectoryState) -> None:
@@ -379,12 +503,77 @@ class MemoryDirectory(Part):
         former = self.world.current.get(tenant_id, state)
         self.world.current[tenant_id] = former if former.generation > state.generation else state
 
+    @gated("directory.compare")
+    async def compare(self, tenant_id: str, former: Generation, newer: Generation, shard: int) -> Differences:
+        """Count what differs in one shard."""
+        if former.shards != newer.shards:
+            raise ValueError("generations with different numbers of shards")
+        olds, news = (
+            {row: rows[row] for row in in_shard(rows, former, shard) if not row.startswith("address|")}
+            for rows in (self._copy(tenant_id, former).rows, self._copy(tenant_id, newer).rows)
+        )
+        different = sum(olds[row] != news[row] for row in olds.keys() & news.keys())
+        return Differences(len(news.keys() - olds.keys()), len(olds.keys() - news.keys()), different)
+
+    @gated("directory.delete")
+    async def delete(self, tenant_id: str, generation: Generation, shard: int) -> None:
+        """Delete the rows of one shard."""
+        copy = self._copy(tenant_id, generation)
+        copy.version += 1
+        for row in in_shard(copy.rows, generation, shard):
+            del copy.rows[row]
+
     @gated("directory.find_by_address")
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the address in the current generation."""
+        found = self._current_rows(tenant_id).get(address_row(address))
+        return found if isinstance(found, User) else None
+
+    @gated("directory.members")
+    async def members(self, tenant_id: str, group_id: str) -> list[Member]:
+        """Return the members of a group, by id."""
+        rows = self._current_rows(tenant_id)
+        found = [rows[row] for row in sorted(rows) if row.startswith(f"member|{group_id}|")]
+        return [one for one in found if isinstance(one, Member)]
+
+    @gated("directory.domains")
+    async def domains(self, tenant_id: str) -> list[SyncedDomain]:
+        """Return the domains by name."""
+        return sorted(self.world.domains.get(tenant_id, ()), key=lambda domain: domain.name)
+
+    @gated("directory.put_domains")
+    async def put_domains(self, tenant_id: str, domains: Sequence[SyncedDomain]) -> None:
+        """Keep these domains."""
+        self.world.domains[tenant_id] = tuple(domains)
+
+    def _copy(self, tenant_id: str, generation: Generation) -> Copy:
+        return self.world.copies.setdefault((tenant_id, generation.number), Copy())
+
+    def _current_rows(self, tenant_id: str) -> Mapping[str, DirectoryValue]:
         state = self.world.current.get(tenant_id)
-        by_address = self.world.users.get((tenant_id, state.generation), {}) if state else {}
-        return by_address.get(address.casefold())
+        return self._copy(tenant_id, state.copy).rows if state else {}
+
+
+def member_changes(group_id: str, members: Sequence[Member]) -> Mapping[str, DirectoryValue | None]:
+    """Return the rows of a group's members; None for one that has left."""
+    return {f"member|{group_id}|{one.member_id}": None if one.is_removed else one for one in members}
+
+
+def in_shard(rows: Mapping[str, object], generation: Generation, number: int) -> list[str]:
+    """Return the rows of one shard: a member is where its group is."""
+    return [row for row in rows if shard(home(row), generation.shards) == number]
+
+
+def home(row: str) -> str:
+    """Return the row whose shard holds a row."""
+    return f"group|{row.split('|')[1]}" if row.startswith("member|") else row
+
+
+def parts(rows: Mapping[str, T]) -> list[dict[str, T]]:
+    """Cut rows into what one transaction takes."""
+    names = list(rows)
+    cuts = range(0, len(names), TRANSACTION_ROWS)
+    return [{name: rows[name] for name in names[cut : cut + TRANSACTION_ROWS]} for cut in cuts]
 
 
 def account_key(row: AccountRow) -> str:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.domain.directory import DirectoryState, Group, SyncedDomain, User
 from shared.domain.grant import Event, Grant, Intent, RoleMode, Step, WaitRecord
 from shared.domain.problems import Actor, Problem
 from shared.domain.steps import StepName, StepState
-from shared.ports import AccountRow, Binding, DeadLetter, DirectoryState, Group, User
+from shared.ports import AccountRow, Binding, DeadLetter
 from shared.storage import keys, records
 from shared.storage.codec import Codec, join_text, text_columns
 from shared.storage.limits import PROPERTY_CHARACTERS, TooLargeError, UnreadableError
@@ -62,9 +63,12 @@ RECORDS: tuple[tuple[Codec[Any], st.SearchStrategy[Any]], ...] = (
     (records.BINDING, st.builds(Binding, TEXT, TEXT, TEXT, MOMENTS, st.booleans())),
     (records.ACCOUNT, st.builds(AccountRow, last_sync=st.none() | MOMENTS, next_clock=st.none() | MOMENTS)),
     (records.LETTER, st.builds(DeadLetter, at=MOMENTS)),
-    (records.DIRECTORY, st.builds(DirectoryState, counts=st.dictionaries(TEXT, COUNTS), synced_at=MOMENTS)),
+    (records.DIRECTORY, st.builds(DirectoryState, COUNTS, COUNTS, counts=st.dictionaries(TEXT, COUNTS), synced_at=MOMENTS)),
+    (records.DOMAIN, st.builds(SyncedDomain)),
     (records.USER, st.builds(User)),
     (records.GROUP, st.builds(Group)),
+    (records.MEMBER, st.builds(records.MemberKind)),
+    (records.COUNT, st.builds(records.Counted, COUNTS, COUNTS)),
 )
 COLUMN_TYPES = (str, int, bool)
 """What Table storage takes as it is, and gives back as it was."""

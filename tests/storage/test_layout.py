@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.domain.directory import DirectoryState, Generation, Group, Member, SyncedDomain, User
 from shared.domain.grant import Row
 from shared.domain.steps import Queue
-from shared.ports import AccountRow, Binding, DeadLetter, DirectoryState, DueRow, Group, User
+from shared.ports import AccountRow, Binding, DeadLetter, DueRow
 from shared.storage.layout import TABLES, RowLayout, markdown
 from tests.storage.conftest import OnAzurite
 from tests.storage.examples import NOW, change, new_grant
@@ -73,6 +74,7 @@ async def write_one_of_each(on_azurite: OnAzurite) -> None:
     await storage.accounts.keep_counts({"completed": 1}, NOW)
     await storage.dead_letters.keep(DeadLetter("verifications", "body", "reason", NOW))
     user = User("id", "a@contoso.example", "A", "a@contoso.example", ("a@contoso.example",), enabled=True, user_type="Member")
-    await storage.directory.write_users("tenant", 1, [user])
-    await storage.directory.write_groups("tenant", 1, [Group("id", "G", "", ())])
-    await storage.directory.publish("tenant", DirectoryState(1, 16, {"users": 1}, NOW))
+    writer = storage.directory.writer("tenant", Generation(1, 1))
+    await writer.insert([user, Group("id", "G")], {"id": [Member("id")]}, [user])
+    await storage.directory.put_domains("tenant", [SyncedDomain("contoso.example", True, True, True, True)])
+    await storage.directory.publish("tenant", DirectoryState(1, 1, {"users": 1}, NOW))

@@ -11,9 +11,8 @@ from shared.domain.grant import GrantState
 from shared.ports import NOT_GRANTED, AccountRow
 from shared.storage import table
 from shared.storage.accounts import places
-from shared.storage.directory import batches
 from shared.storage.records import ACCOUNT
-from shared.storage.table import Operation, Table, side_by_side
+from shared.storage.table import Operation, Table, batches, side_by_side
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 STATES = (GrantState.COMPLETED, GrantState.COMPLETED, *GrantState, NOT_GRANTED)
@@ -34,7 +33,7 @@ async def seed(accounts: TableClient, rows: Iterable[AccountRow], *, only: str =
                 partitions[partition].append(table.upsert(table.entity(partition, key, ACCOUNT.write(row))))
     target = Table(accounts)
     work = [batch for operations in partitions.values() for batch in batches(operations)]
-    await side_by_side((partial(target.upserts, batch) for batch in work), 8)
+    await side_by_side((partial(target.attempt, batch) for batch in work), 8)
 
 
 def _account(number: int, state: str) -> AccountRow:

@@ -1,0 +1,277 @@
+"""Writes one generation of a tenant's directory: many rows in few transactions, and the counts of each shard exactly.
+
+Each shard has a row that counts its users and groups. Every transaction that inserts or changes records writes it too, on the
+ETag that this writer knows: so the counts are exact whatever is cut off where, and of two runs that write one generation the
+one that lost its step to the other meets a conflict before it does harm.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+from shared.domain.directory import Edit, Generation, Member, Record, User
+from shared.ports import ConflictError, TransientError
+from shared.storage import directory_rows as rows
+from shared.storage import table
+from shared.storage.codec import Columns
+from shared.storage.limits import MissingError
+from shared.storage.records import COUNT, MEMBER, Counted, MemberKind
+from shared.storage.table import Found, Operation, Table, each
+
+AT_ONCE = 8
+"""How many requests one write sends side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A shard's count row as this writer read or wrote it last; ``etag`` is "" where there is none."""
+
+    counted: Counted
+    etag: str
+
+
+NO_COUNT = Known(Counted(), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One operation, and how many records more there are by it."""
+
+    operation: Operation
+    users: int = 0
+    groups: int = 0
+
+
+def member_columns(member: Member) -> Columns:
+    """Return the columns of a member's row; its id stands in the key."""
+    return MEMBER.write(MemberKind(member.kind))
+
+
+def member_of(found: Found) -> Member:
+    """Return the member of a row."""
+    return Member(found.row.rpartition("|")[2], MEMBER.read(found.columns).kind)
+
+
+class TableDirectoryWriter:
+    """Implements ``ports.DirectoryWriter``."""
+
+    def __init__(self, directory: Table, tenant_id: str, generation: Generation) -> None:
+        self._table = directory
+        self._tenant_id = tenant_id
+        self._generation = generation
+        self._known: dict[int, Known] = {}
+
+    async def records(self, kind: type[Record], ids: Sequence[str]) -> Mapping[str, Record]:
+        """Return those of the objects that are stored, by id.
+
+        The counts of their shards are read before them: what another run changes from then on is noticed by ``write``.
+        """
+        names = [rows.object_row(kind, object_id) for object_id in dict.fromkeys(ids)]
+        await self._know(map(self._shard, names))
+        found = await each(self._get, names, AT_ONCE)
+        stored: list[Record] = [rows.CODECS[kind].read(one.columns) for one in found if one]
+        return {record.object_id: record for record in stored}
+
+    async def insert(self, records: Sequence[Record], members: Mapping[str, Sequence[Member]], owners: Sequence[User]) -> bool:
+        """Insert new records and the addresses of ``owners``; False where a row exists. See ``ports.DirectoryWriter.insert``."""
+        shards: defaultdict[int, dict[str, Planned]] = defaultdict(dict)
+        for record in records:
+            shard = self._shard(rows.record_row(record))
+            shards[shard] |= self._insertions(shard, record, members.get(record.object_id, ()))
+        for row, columns in addresses_of(owners).items():
+            shard = self._shard(row)
+            shards[shard][row] = Planned(table.create(self._entity(shard, row, columns)))
+        await self._know(shards)
+        return all(await each(lambda shard: self._inserted(shard, [*shards[shard].values()]), list(shards), AT_ONCE))
+
+    async def write(self, edits: Sequence[Edit], *, is_repeated: bool = False) -> None:
+        """Carry edits out, so that it may be repeated whatever was cut off. See ``ports.DirectoryWriter.write``."""
+        carried = [edit for edit in edits if is_repeated or edit.changes_record or edit.members or edit.resets]
+        await self._release(carried)
+        await self._write_records(carried)
+        await self._write_addresses([edit.record for edit in carried if is_repeated or edit.changes_record])
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many ``users`` and ``groups`` the generation holds."""
+        await self._know(range(self._generation.shards))
+        counted = [known.counted for known in self._known.values()]
+        return {"users": sum(one.users for one in counted), "groups": sum(one.groups for one in counted)}
+
+    def _shard(self, row: str) -> int:
+        return rows.shard_of(row, self._generation)
+
+    def _partition(self, shard: int) -> str:
+        return rows.shard_partition(self._tenant_id, self._generation, shard)
+
+    def _entity(self, shard: int, row: str, columns: Columns) -> Columns:
+        return table.entity(self._partition(shard), row, columns)
+
+    async def _get(self, row: str) -> Found | None:
+        return await self._table.get(self._partition(self._shard(row)), row)
+
+    async def _know(self, shards: Iterable[int]) -> None:
+        """Read the counts of those of the shards that are not known."""
+        unknown = sorted(set(shards) - self._known.keys())
+        self._known |= zip(unknown, await each(self._read, unknown, AT_ONCE), strict=True)
+
+    async def _read(self, shard: int) -> Known:
+        found = await self._table.get(self._partition(shard), rows.COUNT_ROW)
+        return Known(COUNT.read(found.columns), found.etag) if found else NO_COUNT
+
+    # --- insertions ----------------------------------------------------------------------------------------------------------
+
+    def _insertions(self, shard: int, record: Record, members: Sequence[Member]) -> dict[str, Planned]:
+        """Return what inserts a record, and a group's members, by row."""
+        row = rows.record_row(record)
+        columns = rows.CODECS[type(record)].write(record)
+        planned = {row: planned_of(table.create(self._entity(shard, row, columns)), type(record), 1)}
+        for member in joined(members):
+            name = rows.member_row(record.object_id, member)
+            planned[name] = Planned(table.create(self._entity(shard, name, member_columns(member))))
+        return planned
+
+    async def _inserted(self, shard: int, planned: Sequence[Planned]) -> bool:
+        """Insert rows of one shard; return False where one of them exists."""
+        try:
+            await self._run(shard, planned)
+        except ConflictError:
+            return False
+        return True
+
+    # --- edits ---------------------------------------------------------------------------------------------------------------
+
+    async def _release(self, edits: Sequence[Edit]) -> None:
+        """Delete the rows of addresses that have left their users, and that nobody of these edits takes over."""
+        taken = {address for edit in edits if edit.record for address in edit.record.addresses}
+        released = [
+            (edit.former.object_id, address) for edit in edits if edit.former for address in edit.released if address not in taken
+        ]
+        await each(self._release_one, released, AT_ONCE)
+
+    async def _release_one(self, one: tuple[str, str]) -> None:
+        """Delete an address's row, if it still is this user's."""
+        user_id, address = one
+        found = await self._get(rows.address_row(address))
+        if found and found.columns.get("user_id") == user_id:
+            await self._table.remove(found)
+
+    async def _write_records(self, edits: Sequence[Edit]) -> None:
+        shards: defaultdict[int, list[Edit]] = defaultdict(list)
+        for edit in edits:
+            if record := edit.record or edit.former:
+                shards[self._shard(rows.record_row(record))].append(edit)
+        await self._know(shards)
+        await each(lambda shard: self._write_shard(shard, shards[shard]), list(shards), AT_ONCE)
+
+    async def _write_shard(self, shard: int, edits: Sequence[Edit]) -> None:
+        """Carry out the edits of one shard; where they do not say what is stored, that is read first."""
+        try:
+            await self._run(shard, await self._plan(shard, edits))
+        except (ConflictError, MissingError):
+            await self._run(shard, await self._plan(shard, await self._as_stored(edits)))
+
+    async def _as_stored(self, edits: Sequence[Edit]) -> list[Edit]:
+        """Return the edits with what is stored of their objects."""
+        found = await each(lambda edit: self._get(rows.record_row(object_of(edit))), edits, AT_ONCE)
+        return [
+            replace(edit, former=rows.CODECS[type(object_of(edit))].read(one.columns) if one else None)
+            for edit, one in zip(edits, found, strict=True)
+        ]
+
+    async def _plan(self, shard: int, edits: Sequence[Edit]) -> list[Planned]:
+        return [planned for edit in edits for planned in await self._operations(shard, edit)]
+
+    async def _operations(self, shard: int, edit: Edit) -> list[Planned]:
+        """Return what carries an edit out. A group's row goes after its members: whoever is killed in between still finds it."""
+        members = [] if isinstance(object_of(edit), User) else await self._member_operations(shard, edit)
+        return [*members, *self._record_operations(shard, edit)]
+
+    def _record_operations(self, shard: int, edit: Edit) -> list[Planned]:
+        kind, row = type(object_of(edit)), rows.record_row(object_of(edit))
+        if edit.record is None:
+            return [planned_of(table.delete(self._partition(shard), row), kind, -1)] if edit.former else []
+        if not edit.changes_record:
+            return []
+        entity = self._entity(shard, row, rows.CODECS[kind].write(edit.record))
+        return [Planned(table.upsert(entity)) if edit.former else planned_of(table.create(entity), kind, 1)]
+
+    async def _member_operations(self, shard: int, edit: Edit) -> list[Planned]:
+        """Return what changes a group's members: those who left go, and all go where the group did, or was gone in between."""
+        group_id = object_of(edit).object_id
+        staying = [] if edit.record is None else joined(edit.members)
+        written = {rows.member_row(group_id, member): member_columns(member) for member in staying}
+        if edit.record is None or edit.resets:
+            gone = [found.row for found in await self._table.beginning(self._partition(shard), rows.member_rows(group_id))]
+        else:
+            left = [rows.member_row(group_id, member) for member in last_of(edit.members) if member.is_removed]
+            is_there = await each(partial(self._table.exists, self._partition(shard)), left, AT_ONCE)
+            gone = [row for row, there in zip(left, is_there, strict=True) if there]
+        deletes = [Planned(table.delete(self._partition(shard), row)) for row in gone if row not in written]
+        return deletes + [Planned(table.upsert(self._entity(shard, row, columns))) for row, columns in written.items()]
+
+    async def _write_addresses(self, records: Sequence[Record | None]) -> None:
+        shards: defaultdict[int, list[Operation]] = defaultdict(list)
+        for row, columns in addresses_of([record for record in records if isinstance(record, User)]).items():
+            shards[self._shard(row)].append(table.upsert(self._entity(self._shard(row), row, columns)))
+        work = [batch for operations in shards.values() for batch in table.batches(operations)]
+        await each(self._table.attempt, work, AT_ONCE)
+
+    # --- transactions --------------------------------------------------------------------------------------------------------
+
+    async def _run(self, shard: int, planned: Sequence[Planned]) -> None:
+        """Carry out what is planned for one shard, transaction by transaction, each with the shard's new count."""
+        rest = iter(planned)
+        for batch in table.batches((one.operation for one in planned), room=1):
+            part = list(islice(rest, len(batch)))
+            await self._commit(shard, batch, sum(one.users for one in part), sum(one.groups for one in part))
+
+    async def _commit(self, shard: int, operations: Sequence[Operation], users: int, groups: int) -> None:
+        """Carry out one transaction with the shard's new count.
+
+        Raises ConflictError or MissingError where another row is not as supposed, and TransientError where the count is not: then
+        this writer never writes there again. TransientError, too, where no answer came: the count is read anew the next time.
+        """
+        known = self._known.pop(shard)
+        counted = known.counted.plus(users, groups)
+        row = self._entity(shard, rows.COUNT_ROW, COUNT.write(counted))
+        first = table.update(row, known.etag) if known.etag else table.create(row)
+        try:
+            self._known[shard] = Known(counted, await self._table.attempt([first, *operations]))
+        except (ConflictError, MissingError):
+            self._known[shard] = known
+            if (await self._read(shard)).etag != known.etag:
+                raise TransientError("the directory is being written by another run; this one ends") from None
+            raise
+
+
+def planned_of(operation: Operation, kind: type[Record], more: int) -> Planned:
+    """Return an operation that makes so many records of a kind more."""
+    return Planned(operation, users=more) if kind is User else Planned(operation, groups=more)
+
+
+def object_of(edit: Edit) -> Record:
+    """Return the object of an edit, as it is to be or was. Raises ValueError for an edit of nothing."""
+    record = edit.record or edit.former
+    if record is None:
+        raise ValueError("an edit of nothing")
+    return record
+
+
+def addresses_of(users: Iterable[User]) -> dict[str, Columns]:
+    """Return the rows of all addresses with their users' columns; of two users with one address the later one has it."""
+    found: dict[str, Columns] = {}
+    for user in users:
+        found |= dict.fromkeys(map(rows.address_row, user.addresses), rows.CODECS[User].write(user))
+    return found
+
+
+def last_of(members: Sequence[Member]) -> list[Member]:
+    """Return what was told last of each member."""
+    return list({member.member_id: member for member in members}.values())
+
+
+def joined(members: Sequence[Member]) -> list[Member]:
+    """Return those who are members after all that was told."""
+    return [member for member in last_of(members) if not member.is_removed]
