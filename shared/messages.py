@@ -8,10 +8,11 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from shared.domain import schedule
-from shared.domain.grant import Direction, Event, Grant, Intent, Nudge, RoleMode, Scope, ScopeKind, Waiver
+from shared.domain.grant import MAXIMUM_USERS, Direction, Event, Grant, Intent, Nudge, RoleMode, Scope, ScopeKind, Waiver
 from shared.domain.probes import Probe, ProbeKind
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName
@@ -22,6 +23,16 @@ VERSION = 1
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 """An account's or a command's id, as the console knows it: safe in keys and addresses."""
 DomainName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")]
+PersonName = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        max_length=320,
+        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+        r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}$",
+    ),
+]
+"""A user principal name or an SMTP address without quotation marks: a Dot-string at a domain (RFC 5321 4.1.2)."""
 GuidText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 FindingKey = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 """Names a finding of preflight: of which check, on which object."""
@@ -48,20 +59,39 @@ class NudgeMessage(_Message):
 
 
 class ScopeMessage(BaseModel):
-    """Whose mail is scanned: all accepted domains, the chosen ``domains``, or members of the mail-enabled ``group``."""
+    """Whose mail is scanned: all accepted domains, the chosen ``domains``, members of the mail-enabled ``group``, or ``users``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ScopeKind = ScopeKind.ALL_DOMAINS
     domains: tuple[DomainName, ...] = Field((), max_length=100)
     group: str = Field("", max_length=320)
+    users: tuple[PersonName, ...] = Field(
+        (),
+        description="User principal names or primary SMTP addresses of the chosen people: at most "
+        f"{MAXIMUM_USERS}, where one that is given twice, whatever the letter case, counts once.",
+    )
+
+    @field_validator("users")
+    @classmethod
+    def _folded(cls, users: tuple[str, ...]) -> tuple[str, ...]:
+        """Keep each person once, as first written. Raises for too many, since nobody may be left out unsaid."""
+        each: dict[str, str] = {}
+        for name in users:
+            each.setdefault(name.casefold(), name)
+        if len(each) > MAXIMUM_USERS:
+            told = f"{len(each)} people are given, and at most {MAXIMUM_USERS} can be; choose a group for more"
+            raise PydanticCustomError("too_many_people", "{told}", {"told": told})
+        return tuple(each.values())
 
     def to_scope(self) -> Scope:
         """Return the scope. Raises MessageError when what its kind needs is missing, or what it does not need is there."""
-        needs_domains, needs_group = self.kind is ScopeKind.DOMAINS, self.kind is ScopeKind.GROUP
-        if bool(self.domains) is not needs_domains or bool(self.group) is not needs_group:
-            raise MessageError(f"scope {self.kind}: give domains for 'domains', group for 'group', neither for 'all_domains'")
-        return Scope(self.kind, self.domains, self.group)
+        given = {ScopeKind.DOMAINS: self.domains, ScopeKind.GROUP: self.group, ScopeKind.USERS: self.users}
+        if any(bool(value) is not (kind is self.kind) for kind, value in given.items()):
+            raise MessageError(
+                f"scope {self.kind}: give domains for 'domains', group for 'group', users for 'users', none for 'all_domains'"
+            )
+        return Scope(self.kind, self.domains, self.group, self.users)
 
 
 class StartGrant(_Message):

@@ -55,10 +55,11 @@ DOMAINS = (AcceptedDomain("contoso.com", is_default=True), AcceptedDomain("conto
 TITLES = {
     Kind.INBOUND_CONNECTOR: "Inbound connectors: the way back from the scanner",
     Kind.OUTBOUND_CONNECTOR: "Outbound connectors: the way to the scanner",
-    Kind.DISTRIBUTION_GROUP: "Distribution groups: only where the scope is a group",
+    Kind.DISTRIBUTION_GROUP: "Distribution groups: only where the scope is a group or chosen people",
     Kind.TRANSPORT_RULE: "Transport rules",
 }
 Answers = dict[str, list[dict[str, Any]]]
+# Chosen people make the objects of a group, with the people as its members.
 SCOPES = (Scope(), Scope(ScopeKind.GROUP, group="chosen-group@contoso.com"))
 EVERY_OPTION = {"allow_entries": "ip,spoof", "arc_sealer": "sealer.scanner.example"}
 HEAD = """# Mail-flow objects
@@ -109,7 +110,7 @@ return connector.
 
 `GRANTLINE_OUTBOUND_SENDERS=all`: such mail is scanned too. It can come back only where the certificate name of the return
 connector is an accepted domain of the tenant, which an administrator adds by hand; before that nothing is changed. The outbound
-rule has no condition on the sender then, but that of a scope of domains or of a group:
+rule has no condition on the sender then, but that of a scope of domains, of a group or of chosen people:
 """
 NOTES = """
 Whatever else can be set on one of these rules (a condition, an exception, an action, a date) must be empty, and so must the

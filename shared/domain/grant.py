@@ -45,15 +45,34 @@ class ScopeKind(StrEnum):
     ALL_DOMAINS = "all_domains"
     DOMAINS = "domains"
     GROUP = "group"
+    USERS = "users"
+
+
+MAXIMUM_USERS = 100
+"""How many people may be chosen one by one; more belong into a group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose mail is scanned: all accepted domains, the chosen ``domains``, or members of the mail-enabled ``group``."""
+    """Whose mail is scanned: all accepted domains, the chosen ``domains``, members of the mail-enabled ``group``, or ``users``.
+
+    ``users`` are the chosen people, each by a user principal name or a primary SMTP address, at most ``MAXIMUM_USERS``.
+    """
 
     kind: ScopeKind = ScopeKind.ALL_DOMAINS
     domains: tuple[str, ...] = ()
     group: str = ""
+    users: tuple[str, ...] = ()
+
+    @property
+    def is_by_people(self) -> bool:
+        """True where people are chosen, by a group or one by one, and not domains."""
+        return self.kind in (ScopeKind.GROUP, ScopeKind.USERS)
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Whom the choice names: the group or the chosen people; nobody where domains are chosen."""
+        return self.users if self.kind is ScopeKind.USERS else (self.group,) if self.kind is ScopeKind.GROUP else ()
 
 
 class Waiver(StrEnum):

@@ -166,6 +166,11 @@ CATALOGUE: dict[str, ProblemKind] = {
         "Add and verify the domain in the Microsoft 365 admin centre, then open the step again.",
         Actor.TENANT_ADMINISTRATOR,
     ),
+    "person_not_found": ProblemKind(
+        "Exchange Online has nobody with the name of a chosen person.",
+        "Give the person a mailbox or this address in the Microsoft 365 admin center, then open the step again.",
+        Actor.TENANT_ADMINISTRATOR,
+    ),
     "exchange_refused": ProblemKind(
         "Exchange Online refused a change.",
         "Read Microsoft's message below, put the cause right, then retry the step.",

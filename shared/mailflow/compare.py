@@ -10,7 +10,9 @@ _ADDRESS_PROPERTIES = frozenset(
     {"SenderIPAddresses", "SenderIpRanges", "ExceptIfSenderIpRanges", "IPAllowList", "IPBlockList", "EFSkipIPs"}
 )
 _SPACE_PROPERTIES = frozenset({"SenderDomains"})
-_MEMBER_FIELDS = ("PrimarySmtpAddress", "Name", "Alias", "Guid", "ExternalDirectoryObjectId", "EmailAddresses")
+_MEMBER_FIELDS = ("PrimarySmtpAddress", "Name", "Alias", "Guid", "ExternalDirectoryObjectId", "EmailAddresses", "WindowsLiveID")
+"""What a recipient is called by; as ``WindowsLiveID`` it tells its user principal name
+(https://learn.microsoft.com/powershell/exchange/filter-properties)."""
 
 
 def is_same(name: str, one: Any, other: Any) -> bool:
@@ -39,6 +41,12 @@ def are_members(wanted: Iterable[str], found: Iterable[Any]) -> bool:
     names = {text.casefold() for text in wanted}
     known = [_names_of(member) for member in found]
     return all(names & member for member in known) and all(any(name in member for member in known) for name in names)
+
+
+def strangers(wanted: Iterable[str], found: Iterable[Any]) -> list[str]:
+    """Return those of the wanted names, as they are written, by which none of the recipients found is called."""
+    known = frozenset[str]().union(*map(_names_of, found))
+    return [name for name in wanted if name.casefold() not in known]
 
 
 def _canonical(name: str, value: Any) -> frozenset[str]:

@@ -189,7 +189,7 @@ def desired_objects(request: Request) -> tuple[DesiredObject, ...]:
     both = request.intent.directions
     objects = [_return_connector(request, direction) for direction in both]
     objects += [_routing_connector(request, direction) for direction in both]
-    if request.intent.scope.kind is ScopeKind.GROUP:
+    if request.intent.scope.is_by_people:
         objects += [_scope_group(request, direction) for direction in both]
     if Direction.INBOUND in both:
         objects += [_junk_rule(request), _skip_spam_rule(request)]
@@ -213,7 +213,7 @@ def planned_objects(settings: Settings) -> tuple[PlannedObject, ...]:
     planned: dict[str, PlannedObject] = {}
     for direction in Direction:
         for kind in ScopeKind:
-            scope = Scope(kind, domains=(_EXAMPLE,), group=f"group@{_EXAMPLE}")
+            scope = Scope(kind, domains=(_EXAMPLE,), group=f"group@{_EXAMPLE}", users=(f"person@{_EXAMPLE}",))
             request = Request("grant", Intent((direction,), scope, ""), settings, (AcceptedDomain(_EXAMPLE),), secret="")
             for item in desired_objects(request):
                 known = planned[item.name].scopes if item.name in planned else frozenset()
@@ -232,8 +232,8 @@ def owner_mark(grant_id: str) -> str:
 
 
 def group_names(request: Request) -> tuple[str, ...]:
-    """Return the names of the groups that this scope needs; none unless the scope is a group."""
-    if request.intent.scope.kind is not ScopeKind.GROUP:
+    """Return the names of the groups that this scope needs; none unless people are chosen."""
+    if not request.intent.scope.is_by_people:
         return ()
     return tuple(_name(request, direction, "Scope Group") for direction in request.intent.directions)
 
@@ -336,19 +336,19 @@ def _return_connector(request: Request, direction: Direction) -> DesiredObject:
 
 
 def _scope_group(request: Request, direction: Direction) -> DesiredObject:
-    """A group of our own that contains the chosen one: rules name ours, so that the chosen one may change."""
+    """A group of our own that contains the chosen group or people: rules name ours, so that the chosen group may change."""
     name = _name(request, direction, "Scope Group")
     parameters = {
         "Alias": _alias(request, direction),
         "DisplayName": name,
         "PrimarySmtpAddress": _group_address(request, direction),
-        "Members": [request.intent.scope.group],
+        "Members": list(request.intent.scope.people),
         "MemberJoinRestriction": "Closed",
         "MemberDepartRestriction": "Closed",
         "RequireSenderAuthenticationEnabled": True,
         "HiddenFromAddressListsEnabled": True,
     }
-    purpose = f"Names those whose {direction} messages are scanned: it contains the chosen group, which stays as it is."
+    purpose = f"Names those whose {direction} messages are scanned: it contains the chosen people or group, which stays as it is."
     return DesiredObject(Kind.DISTRIBUTION_GROUP, name, purpose, parameters)
 
 
@@ -365,7 +365,7 @@ def _group_address(request: Request, direction: Direction) -> str:
 
 def _routing_rule(request: Request, direction: Direction, conditions: Mapping[str, Any]) -> DesiredObject:
     """A rule that sends messages to the scanner, once: what comes back from the scanner's addresses is its only exception."""
-    what = "User Rule" if request.intent.scope.kind is ScopeKind.GROUP else "Domain Rule"
+    what = "User Rule" if request.intent.scope.is_by_people else "Domain Rule"
     parameters = {
         **conditions,
         "ExceptIfSenderIpRanges": _egress(request, direction),
@@ -384,7 +384,7 @@ def _routing_rule(request: Request, direction: Direction, conditions: Mapping[st
 
 def _inbound_rule(request: Request) -> DesiredObject:
     """Mail from outside is what Exchange received from nobody it knows; ``FromScope`` would miss spoofs of own domains."""
-    if request.intent.scope.kind is ScopeKind.GROUP:
+    if request.intent.scope.is_by_people:
         recipients: dict[str, Any] = {"SentToMemberOf": [_group_address(request, Direction.INBOUND)]}
     else:
         recipients = {"RecipientDomainIs": scoped_domains(request)}
@@ -401,7 +401,7 @@ def _outbound_rule(request: Request) -> DesiredObject:
     senders: dict[str, Any] = {"SenderDomainIs": scoped_domains(request), "SenderAddressLocation": "Envelope"}
     if request.settings.outbound_senders == ALL_SENDERS and request.intent.scope.kind is not ScopeKind.DOMAINS:
         senders = {}
-    if request.intent.scope.kind is ScopeKind.GROUP:
+    if request.intent.scope.is_by_people:
         senders["FromMemberOf"] = [_group_address(request, Direction.OUTBOUND)]
     return _routing_rule(request, Direction.OUTBOUND, {**senders, "SentToScope": "NotInOrganization"})
 

@@ -21,6 +21,8 @@ ENABLE_RULE = "Enable-TransportRule"
 DISABLE_RULE = "Disable-TransportRule"
 SET_MEMBERS = "Update-DistributionGroupMember"
 GET_MEMBERS = "Get-DistributionGroupMember"
+GET_RECIPIENT = "Get-Recipient"
+"""Tells whether somebody has a mailbox or another address in the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ OPTIONAL_READS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "Get-OrganizationConfig": ({},),
     "Get-AdminAuditLogConfig": ({},),
     "Get-JournalRule": ({},),
+    # Nobody but the chosen people, each by name.
+    GET_RECIPIENT: (),
 }
 """What the checks read beside: a tenant, its licences or the application's role may be without, and nothing waits for it."""
 READ_CMDLETS = frozenset(READS) | {KINDS[Kind.DISTRIBUTION_GROUP].get, GET_MEMBERS}

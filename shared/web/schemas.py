@@ -157,6 +157,7 @@ class ScopeView(_Shape):
     kind: ScopeKind
     domains: list[str]
     group: str
+    users: list[str] = Field(description="The chosen people, each by a user principal name or a primary SMTP address.")
 
 
 class RoleView(_Shape):

@@ -52,6 +52,7 @@ WORDS: Mapping[str, str] = {
     "all_domains": "All accepted domains",
     "domains": "Chosen domains",
     "group": "Members of a group",
+    "users": "Selected people",
     "sign_in": "By the administrator's sign-in",
     "application": "By an application permission",
     "by_hand": "By hand in the Microsoft Entra admin center",

@@ -103,6 +103,7 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
             "kind": grant.intent.scope.kind,
             "domains": list(grant.intent.scope.domains),
             "group": grant.intent.scope.group,
+            "users": list(grant.intent.scope.users),
         },
         "policy": grant.intent.policy,
         "role_mode": grant.role_mode,

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain import schedule
-from shared.domain.grant import IS_PROVED, Direction, Facts, Row, ScopeKind
+from shared.domain.grant import IS_PROVED, Direction, Facts, Row
 from shared.domain.intents import probe_row
 from shared.domain.outcomes import Done, Failed, Outcome, Wait
 from shared.domain.probes import Probe, ProbeKind
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
-from shared.mailflow.desired import Request, Routing, scoped_domains, verdict_rule_names
+from shared.mailflow.desired import Request, Routing, group_names, scoped_domains, verdict_rule_names
 from shared.mailflow.drain import RULES_SETTLE
 from shared.mailflow.kinds import GET_MEMBERS
 from shared.mailflow.proof import Evidence, Mailboxes, Result, Traced, Verdict, is_returned, judge, probes, unproved
@@ -74,8 +74,11 @@ async def _order(run: Run, exchange: Exchange, request: Request, last: Facts) ->
 async def _mailboxes(run: Run, exchange: Exchange, request: Request) -> Mailboxes:
     """Return mailboxes in scope for the domains: the first ones by their addresses, so that these get the messages each time."""
     domains = set(scoped_domains(request))
-    if request.intent.scope.kind is ScopeKind.GROUP:
-        members = await exchange.invoke(GET_MEMBERS, {"Identity": request.intent.scope.group, "ResultSize": "Unlimited"})
+    scope = request.intent.scope
+    if scope.is_by_people:
+        # Of chosen people our own group has each as a member; of a chosen group it has the group alone.
+        group = scope.group or group_names(request)[0]
+        members = await exchange.invoke(GET_MEMBERS, {"Identity": group, "ResultSize": "Unlimited"})
         return _chosen(((str(each.get("PrimarySmtpAddress") or ""), _addresses(each)) for each in members), domains)
     directory = run.clients.microsoft.directory(run.grant.tenant_id)
     people: list[tuple[str, Sequence[str]]] = []

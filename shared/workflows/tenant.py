@@ -29,7 +29,7 @@ from shared.mailflow.diff import (
     setting_differences,
     setting_reads,
 )
-from shared.mailflow.kinds import GET_MEMBERS, KINDS, OPTIONAL_READS, READS, Kind
+from shared.mailflow.kinds import GET_MEMBERS, GET_RECIPIENT, KINDS, OPTIONAL_READS, READS, Kind
 from shared.mailflow.snapshot import CHANGE_ROWS, FORMER_ROWS, WRITTEN_ROWS, Snapshot, read_snapshot
 from shared.mailflow.tenant import MEMBERS, TenantObjects
 from shared.mailflow.verdict import verdict_secret
@@ -51,26 +51,38 @@ class StaleReadError(GrantlineError):
     """Raised when a write shows that what was read is older than the tenant: read again later."""
 
 
-async def read_tenant(exchange: Exchange, groups: Collection[str] = (), cmdlets: Iterable[str] = OBJECT_READS) -> TenantObjects:
+async def read_tenant(
+    exchange: Exchange, groups: Collection[str] = (), cmdlets: Iterable[str] = OBJECT_READS, people: Collection[str] = ()
+) -> TenantObjects:
     """Read what the cmdlets return, each once; of the tenant's groups only those named in ``groups``, with their members.
 
-    All of it is asked for together. What the tenant may be without, and does not answer, is left out of what is returned.
+    Of its recipients only ``people`` are read, where the cmdlets have that. All of it is asked for together. What the tenant may
+    be without, and does not answer, is left out of what is returned.
     """
     wanted = set(cmdlets)
     reads = {**READS, **OPTIONAL_READS}
     calls = [CmdletCall(cmdlet, parameters) for cmdlet in reads if cmdlet in wanted for parameters in reads[cmdlet]]
     of_groups = [call for name in groups for call in _group_calls(name)] if _GET_GROUP in wanted else []
-    answers = await exchange.invoke_many([*calls, *of_groups])
+    of_people = [CmdletCall(GET_RECIPIENT, {"Identity": name}) for name in people] if GET_RECIPIENT in wanted else []
+    answers = await exchange.invoke_many([*calls, *of_groups, *of_people])
     found: dict[str, list[dict[str, Any]]] = {_GET_GROUP: []} if _GET_GROUP in wanted else {}
     for call, answer in zip(calls, answers, strict=False):
         if isinstance(answer, list):
             found.setdefault(call.cmdlet, []).extend(answer)
         elif call.cmdlet not in OPTIONAL_READS:
             raise answer
-    pairs = answers[len(calls) :]
+    pairs = answers[len(calls) : len(calls) + len(of_groups)]
     for group, members in zip(pairs[::2], pairs[1::2], strict=True):
         found[_GET_GROUP] += _group(group, members)
-    return TenantObjects(found)
+    known = _people(answers[len(calls) + len(of_groups) :])
+    return TenantObjects(found if known is None or GET_RECIPIENT not in wanted else {**found, GET_RECIPIENT: known})
+
+
+def _people(answers: Sequence[CmdletAnswer]) -> list[dict[str, Any]] | None:
+    """Return the recipients among the answers; None where each is refused, as by a role that does not offer the cmdlet."""
+    if answers and all(isinstance(answer, RefusedError) for answer in answers):
+        return None
+    return [row for answer in answers if isinstance(answer, list) for row in answer]
 
 
 def _group_calls(name: str) -> tuple[CmdletCall, CmdletCall]:
@@ -125,7 +137,7 @@ async def look(run: Run, exchange: Exchange, routing: Routing = Routing.OFF, cmd
     """Read the tenant of a run and return it beside what the grant wants of it; ``cmdlets`` names what else is to be read."""
     request = await request_of(run, routing)
     reads = {*OBJECT_READS, *setting_reads(desired_settings(request)), *cmdlets}
-    tenant = await read_tenant(exchange, group_names(request), reads)
+    tenant = await read_tenant(exchange, group_names(request), reads, request.intent.scope.users)
     return View(replace(request, accepted_domains=tenant.accepted_domains), tenant)
 
 

@@ -177,6 +177,8 @@ def _member_view(recipient: Recipient) -> dict[str, Any]:
         "Name": recipient.name,
         "DisplayName": recipient.name,
         "PrimarySmtpAddress": recipient.address,
+        "EmailAddresses": list(recipient.addresses),
+        "WindowsLiveID": recipient.user_principal_name,
         "RecipientType": recipient.type_details,
         "RecipientTypeDetails": recipient.type_details,
         "ExternalDirectoryObjectId": recipient.id,

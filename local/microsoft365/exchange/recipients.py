@@ -28,6 +28,7 @@ def _recipient_view(recipient: Recipient) -> dict[str, Any]:
         "DisplayName": recipient.name,
         "PrimarySmtpAddress": recipient.address,
         "EmailAddresses": list(recipient.addresses),
+        "WindowsLiveID": recipient.user_principal_name,
         "RecipientType": _TYPES.get(recipient.type_details, recipient.type_details),
         "RecipientTypeDetails": recipient.type_details,
         "ExternalDirectoryObjectId": recipient.id,

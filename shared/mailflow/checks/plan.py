@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from shared.mailflow.checks.finding import Check, Finding, FindingKind, Severity
+from shared.mailflow.compare import strangers
 from shared.mailflow.desired import Request, desired_objects, missing_accepted_domain
 from shared.mailflow.diff import foreign_objects
-from shared.mailflow.kinds import KINDS
+from shared.mailflow.kinds import GET_RECIPIENT, KINDS
 from shared.mailflow.tenant import TenantObjects
 
 FOREIGN_NAMES = "foreign_names"
@@ -17,6 +18,14 @@ _TAKEN = FindingKind(
     "then open this step again.",
     problem_code="foreign_object",
     evidence=("kind",),
+)
+_STRANGER = FindingKind(
+    Severity.BLOCKING,
+    "'{object}' was chosen, and the tenant's Exchange Online has nobody with this user principal name or address.",
+    "Give the person a mailbox or this address in the Microsoft 365 admin center (https://admin.microsoft.com > Users > Active "
+    "users), then open this step again; or start the grant anew with other people.",
+    problem_code="person_not_found",
+    evidence=("found",),
 )
 _NO_RELAY_DOMAIN = FindingKind(
     Severity.BLOCKING,
@@ -33,6 +42,13 @@ def _taken(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
         yield _TAKEN.about(item.name, {"kind": str(item.kind)}, noun=KINDS[item.kind].noun)
 
 
+def _strangers(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
+    """A name that Exchange does not find may be answered with all recipients (page of Get-Recipient): names decide, not answers."""
+    chosen, found = request.intent.scope.users, tenant.of(GET_RECIPIENT)
+    for name in strangers(chosen, found):
+        yield _STRANGER.about(name, {"found": f"{len(chosen) - len(strangers(chosen, found))} of {len(chosen)} people"})
+
+
 def _relay_domain(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
     name = missing_accepted_domain(request)
     if name:
@@ -46,6 +62,13 @@ PLAN_CHECKS = (
         frozenset({"Get-AcceptedDomain", *(kind.get for kind in KINDS.values())}),
         (_TAKEN,),
         _taken,
+    ),
+    Check(
+        "chosen_people",
+        "The tenant has the chosen people",
+        frozenset({GET_RECIPIENT}),
+        (_STRANGER,),
+        _strangers,
     ),
     Check(
         "relay_domain",

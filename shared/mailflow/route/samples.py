@@ -58,7 +58,7 @@ class _Scope:
         intent = self.request.intent
         if direction not in intent.directions:
             return 0
-        if intent.scope.kind is ScopeKind.GROUP:
+        if intent.scope.is_by_people:
             return int(who == "person")
         return int(self.domain in scoped_domains(self.request))
 
