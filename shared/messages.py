@@ -5,10 +5,22 @@ Work queues carry nudges ("look at this step of this grant") and, on ``console-c
 """
 
 import json
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from shared.domain import schedule
@@ -23,16 +35,39 @@ VERSION = 1
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 """An account's or a command's id, as the console knows it: safe in keys and addresses."""
 DomainName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")]
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+PERSON_NAME = rf"^{_ATOM}(\.{_ATOM})*@([A-Za-z0-9]([A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{{2,63}}$"
+"""A user principal name or an SMTP address without quotation marks: a Dot-string at a domain (RFC 5321 4.1.2)."""
+MAXIMUM_NAME = 320
+"""Characters in such a name: 64, the sign and 255 (RFC 5321 4.5.3.1)."""
+
+
+def is_person_name(text: str) -> bool:
+    """True for what may be a user principal name or a primary SMTP address; whether somebody has it is Exchange's to say."""
+    return len(text) <= MAXIMUM_NAME and re.fullmatch(PERSON_NAME, text) is not None
+
+
+def folded_people(names: Iterable[str]) -> tuple[str, ...]:
+    """Return each name once, as it was written first, whatever the letter case: Exchange tells none apart by that."""
+    each: dict[str, str] = {}
+    for name in names:
+        each.setdefault(name.casefold(), name)
+    return tuple(each.values())
+
+
+def _person_name(text: str) -> str:
+    if not is_person_name(text):
+        raise PydanticCustomError("person_name", "this is no user principal name and no e-mail address")
+    return text
+
+
 PersonName = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True,
-        max_length=320,
-        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-        r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}$",
-    ),
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(_person_name),
+    WithJsonSchema({"type": "string", "pattern": PERSON_NAME, "maxLength": MAXIMUM_NAME}),
 ]
-"""A user principal name or an SMTP address without quotation marks: a Dot-string at a domain (RFC 5321 4.1.2)."""
+"""A person, as people know one another: ``PERSON_NAME``."""
 GuidText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 FindingKey = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 """Names a finding of preflight: of which check, on which object."""
@@ -59,7 +94,7 @@ class NudgeMessage(_Message):
 
 
 class ScopeMessage(BaseModel):
-    """Whose mail is scanned: all accepted domains, the chosen ``domains``, members of the mail-enabled ``group``, or ``users``."""
+    """Whose mail is scanned: all accepted domains, chosen ``domains``, members of the mail-enabled ``group``, or ``users``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,14 +110,12 @@ class ScopeMessage(BaseModel):
     @field_validator("users")
     @classmethod
     def _folded(cls, users: tuple[str, ...]) -> tuple[str, ...]:
-        """Keep each person once, as first written. Raises for too many, since nobody may be left out unsaid."""
-        each: dict[str, str] = {}
-        for name in users:
-            each.setdefault(name.casefold(), name)
+        """Keep each person once. Raises for too many, since nobody may be left out unsaid."""
+        each = folded_people(users)
         if len(each) > MAXIMUM_USERS:
             told = f"{len(each)} people are given, and at most {MAXIMUM_USERS} can be; choose a group for more"
             raise PydanticCustomError("too_many_people", "{told}", {"told": told})
-        return tuple(each.values())
+        return each
 
     def to_scope(self) -> Scope:
         """Return the scope. Raises MessageError when what its kind needs is missing, or what it does not need is there."""

@@ -1,5 +1,6 @@
 """The views of the console's pages."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import urlencode
 from shared import messages
 from shared.commands import AccountHasGrantError, CommandReusedError
 from shared.consent.state import new_secret
-from shared.domain.grant import BY_HAND_BECAUSE, Grant, RoleMode
+from shared.domain.grant import BY_HAND_BECAUSE, MAXIMUM_USERS, Direction, Grant, RoleMode, ScopeKind
 from shared.domain.problems import ProblemError, problem
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.mailflow.desired import planned_objects
@@ -99,15 +100,23 @@ async def dismiss(site: Site, _request: Request) -> Reply:
 
 async def grant_access(site: Site, request: Request) -> Reply:
     """Show the form that starts a grant, with all that will be asked and made."""
+    return _form(site, request, {name: request.query.get(name, "") for name in ("account_id", "account_name")})
+
+
+def _form(site: Site, request: Request, given: Mapping[str, Any], fault: str = "") -> Reply:
+    """Return the form with what was ``given``, and what is wrong with the chosen people at their field."""
+    ways = role.ways(site.settings)
     return page(
         site,
         request,
         "grant_access.html",
-        account_id=request.query.get("account_id", ""),
-        account_name=request.query.get("account_name", ""),
+        status=400 if fault else 200,
+        given={**_UNTOUCHED, "role_mode": ways[0].mode, **given},
+        fault=fault,
+        most_people=MAXIMUM_USERS,
         policies=site.settings.policy_names,
         command_id=new_secret(),
-        ways=role.ways(site.settings),
+        ways=ways,
         asked=[
             {"title": title, "when": when, "permissions": site.microsoft.identity.asked_permissions(application)}
             for application, title, when in ASKED
@@ -117,12 +126,25 @@ async def grant_access(site: Site, request: Request) -> Reply:
     )
 
 
+_UNTOUCHED = {
+    **dict.fromkeys(("account_id", "account_name", "tenant", "domains", "group", "users", "policy"), ""),
+    "directions": list(Direction),
+    "scope": ScopeKind.ALL_DOMAINS,
+}
+"""The form's fields before anybody has filled them in; the first policy and the first way to the role stand chosen."""
+
+
 async def start(site: Site, request: Request) -> Reply:
     """Start the grant that a form asks for, and show it; where the account has one already, that one."""
     fields = request.form()
-    content: dict[str, Any] = {name: values[-1] for name, values in fields.items() if name not in _NOT_IN_COMMANDS}
-    content |= {"type": "grant.start", "directions": fields.get("directions", [])}
-    content["scope"] = _scope(content, fields.get("domains", [""])[-1])
+    given: dict[str, Any] = {name: values[-1] for name, values in fields.items()} | {"directions": fields.get("directions", [])}
+    people = [name for name in _BETWEEN.split(given.get("users", "")) if name]
+    fault = _fault_of_people(given.get("scope", ""), people)
+    if fault:
+        return _form(site, request, given, fault)
+    content = {name: value for name, value in given.items() if name not in _NOT_IN_COMMANDS}
+    content |= {"type": "grant.start", "directions": given["directions"]}
+    content["scope"] = _scope(content, given.get("domains", ""), people)
     content["tenant_id"] = await site.tenant_of(content.pop("tenant", ""))
     try:
         return await _execute(site, request, content)
@@ -262,7 +284,7 @@ async def static(_site: Site, request: Request) -> Reply:
     return Reply(200, path.read_bytes(), CONTENT_TYPES[path.suffix], headers)
 
 
-_NOT_IN_COMMANDS = frozenset({"csrf", "directions", "domains", "back"})
+_NOT_IN_COMMANDS = frozenset({"csrf", "directions", "domains", "users", "back"})
 """Fields of forms that a command does not have as they are."""
 
 
@@ -301,7 +323,30 @@ def address(path: str, query: Mapping[str, str], after: str = "") -> str:
     return f"{path}?{urlencode(wanted)}" if wanted else path
 
 
-def _scope(content: dict[str, Any], domains: str) -> dict[str, Any]:
+def _scope(content: dict[str, Any], domains: str, people: Sequence[str]) -> dict[str, Any]:
     """Return the scope of a form, taking its fields out of ``content``."""
     names = [name.strip().lower() for name in domains.replace(",", " ").split()]
-    return {"kind": content.pop("scope", "all_domains"), "domains": names, "group": content.pop("group", "").strip()}
+    chosen = {"domains": names, "group": content.pop("group", "").strip(), "users": list(people)}
+    return {"kind": content.pop("scope", "all_domains"), **chosen}
+
+
+_BETWEEN = re.compile(r"[\s,;]+")
+"""What stands between people in the form: line ends, and what lists of addresses have where they are copied from elsewhere."""
+_TOLD, _TOLD_CHARACTERS = 5, 80
+"""How many wrong addresses are told, and how much of each."""
+
+
+def _fault_of_people(scope: str, people: Sequence[str]) -> str:
+    """Return what is wrong with the people that a form names, to be told at their field; "" when nothing is."""
+    if scope != ScopeKind.USERS:
+        return "People are entered here, but not chosen above: choose Selected people, or empty this field." if people else ""
+    if not people:
+        return "Enter at least one address."
+    wrong = [name for name in people if not messages.is_person_name(name)]
+    if wrong:
+        more = f" and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+        told = ", ".join(name if len(name) <= _TOLD_CHARACTERS else f"{name[:_TOLD_CHARACTERS]}…" for name in wrong[:_TOLD])
+        return f"No user principal name and no e-mail address: {told}{more}."
+    count = len(messages.folded_people(people))
+    too_many = f"{count} people are entered, and at most {MAXIMUM_USERS} can be: choose a mail-enabled group for more."
+    return too_many if count > MAXIMUM_USERS else ""

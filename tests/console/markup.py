@@ -69,7 +69,9 @@ class Markup(HTMLParser):
         """Close the innermost element, which must be this one."""
         assert self._open, f"nothing is open for </{tag}>"
         assert self._open[-1].name == tag, f"</{tag}> closes <{self._open[-1].name}>"
-        self._open.pop()
+        closed = self._open.pop()
+        if tag == "textarea" and self.forms:
+            self.forms[-1].fields.append((closed.attributes["name"], closed.text))
 
     def handle_data(self, data: str) -> None:
         """Add text to every element around it."""

@@ -38,7 +38,7 @@ READING = [name for name, route in ROUTES.items() if route.is_api and route.meth
 
 async def test_a_grant_is_started(service: Grantline, program: Program, account: str) -> None:
     """Accepted, with its address and live state; who asked is who is signed in."""
-    scope = {"kind": "domains", "domains": ["a.example"], "group": ""}
+    scope = {"kind": "domains", "domains": ["a.example"], "group": "", "users": []}
     body = wanted(account, directions=["outbound"], scope=scope, policy="strict", role_mode="by_hand")
     answer = await program.post("api_start", body, key="k1")
 
@@ -46,6 +46,16 @@ async def test_a_grant_is_started(service: Grantline, program: Program, account:
     assert (answer.status, answer.headers["location"]) == (202, f"/api/v1/grants/{grant.grant_id}")
     assert (grant.account_id, grant.created_by) == (account, "operator@vendor.example")
     assert answer.json.items() >= {**body, "state": "waiting_for_person", "tenant_id": ""}.items()
+
+
+async def test_a_grant_for_chosen_people_is_started(service: Grantline, program: Program, account: str) -> None:
+    """Whoever is named twice counts once; the live state tells them as they were named first."""
+    body = wanted(account, scope={"kind": "users", "users": ["Ada@a.example", "bob@a.example", "ada@A.example"]})
+    answer = await program.post("api_start", body, key="k1")
+
+    people = ["Ada@a.example", "bob@a.example"]
+    assert answer.json["scope"] == {"kind": "users", "domains": [], "group": "", "users": people}
+    assert (await service.grant(answer.json["grant_id"])).intent.scope.users == tuple(people)
 
 
 @pytest.mark.parametrize("again", ["k-1.x", '"k-1.x"'], ids=["as it was", "as a structured field"])

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from shared import settings as app_settings
-from shared.domain.grant import Direction, Intent, RoleMode, Scope, ScopeKind
+from shared.domain.grant import Direction, Grant, Intent, RoleMode, Scope, ScopeKind
 from shared.domain.problems import CATALOGUE, problem
 from shared.domain.steps import StepName, StepState
 from shared.mailflow.desired import planned_objects
@@ -196,8 +196,16 @@ async def test_the_form_tells_what_is_asked_and_made_before_the_first_click(part
             {"scope": "group", "group": " pilot@contoso.com "},
             Intent((Direction.INBOUND, Direction.OUTBOUND), Scope(ScopeKind.GROUP, (), "pilot@contoso.com"), "standard"),
         ),
+        (
+            {"scope": "users", "users": " Ada@contoso.com\r\n\r\nbob@contoso.com; ada@CONTOSO.com,\r\n"},
+            Intent(
+                (Direction.INBOUND, Direction.OUTBOUND),
+                Scope(ScopeKind.USERS, users=("Ada@contoso.com", "bob@contoso.com")),
+                "standard",
+            ),
+        ),
     ],
-    ids=["as it stands", "outbound only", "chosen domains", "by hand", "a group"],
+    ids=["as it stands", "outbound only", "chosen domains", "by hand", "a group", "people"],
 )
 async def test_the_form_creates_a_grant(parts: Grantline, account: str, chosen: dict[str, str], intent: Intent) -> None:
     """What was chosen is the grant's intent; who chose it is kept; the browser is led to the grant's page."""
@@ -258,6 +266,70 @@ async def test_a_form_that_cannot_be_taken_says_what_is_wrong(
     assert named in page.words
     assert CATALOGUE["form_unreadable"].fix in page.words
     assert await parts.container.storage.bindings.live_grant(account) is None
+
+
+HUNDRED = [f"user{number}@contoso.com" for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scope": "users"}, "Enter at least one address."),
+        ({"scope": "users", "users": " \r\n,;"}, "Enter at least one address."),
+        (
+            {"scope": "users", "users": "ada@contoso.com\nbob\n<b>@contoso.com"},
+            "No user principal name and no e-mail address: bob, <b>@contoso.com.",
+        ),
+        (
+            {"scope": "users", "users": " ".join("abcdefg") + " " + "w" * 90},
+            "No user principal name and no e-mail address: a, b, c, d, e and 3 more.",
+        ),
+        ({"scope": "users", "users": "w" * 90}, f"no e-mail address: {'w' * 80}…."),
+        (
+            {"scope": "users", "users": "\n".join([*HUNDRED, "one.more@contoso.com"])},
+            "101 people are entered, and at most 100 can be",
+        ),
+        ({"scope": "group", "group": "pilot@contoso.com", "users": "ada@contoso.com"}, "but not chosen above"),
+    ],
+    ids=["none", "blanks", "wrong ones", "many wrong ones", "a long one", "too many", "another choice"],
+)
+async def test_what_is_wrong_with_people_is_told_at_their_field(
+    parts: Grantline, account: str, changes: dict[str, str], told: str
+) -> None:
+    """The form comes back with all that was entered; the field says what is wrong with it, and so does the page's beginning."""
+    entered = {"account_id": account, "account_name": "Con <toso>", "tenant": "contoso.com", "domains": "a.example"}
+    entered |= {"role_mode": "by_hand", "directions": "outbound", **changes}
+
+    reply = await send(parts, filled(await look(parts, pages.grant_access), policy="strict", **entered))
+
+    page = read(reply)
+    (area,), (fault,) = page.named("textarea"), page.named("span", id="users_fault")
+    assert reply.status == 400
+    assert told in fault.text
+    assert page.words.count(fault.text) == 2
+    assert page.links()["Selected people"] == "#users"
+    assert page.named("div", role="alert")
+    assert (area.attributes["aria-invalid"], area.attributes["aria-describedby"]) == ("true", "users_hint users_fault")
+    assert dict(page.forms[0].fields).items() >= entered.items()
+    assert [value for name, value in page.forms[0].fields if name == "directions"] == ["outbound"]
+    assert [each.attributes["value"] for each in page.named("option", selected="")] == ["strict"]
+    assert await parts.container.storage.bindings.live_grant(account) is None
+
+
+async def test_people_are_named_in_plain_words(parts: Grantline) -> None:
+    """A few of them at once, all of them on demand; where there are few, nothing is hidden."""
+    few, many = (Scope(ScopeKind.USERS, users=tuple(names)) for names in (HUNDRED[:3], HUNDRED))
+
+    shown = [await look(parts, pages.grant, grant_id=await stored(parts, _scoped(scope))) for scope in (few, many)]
+
+    assert "Selected people: user0@contoso.com, user1@contoso.com, user2@contoso.com Policy" in shown[0].words
+    assert "Selected people: user0@contoso.com, user1@contoso.com, user2@contoso.com and 97 more All 100 people" in shown[1].words
+    assert "user99@contoso.com" in shown[1].words
+
+
+def _scoped(scope: Scope) -> Grant:
+    grant = a_grant()
+    return replace(grant, intent=replace(grant.intent, scope=scope))
 
 
 WHOLE_FORM = b"type=grant.start&command_id=c&account_id=not-a-form&account_name=x&directions=inbound"

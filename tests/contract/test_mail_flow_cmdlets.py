@@ -16,7 +16,7 @@ from shared.mailflow.rule_properties import ACTIONS, CONDITIONS, EXCEPTIONS
 from shared.mailflow.undo import Ways
 from shared.ports import Exchange
 from shared.workflows.traces import pending_with_scanner, traced
-from tests.mailflow.tenants import WHERE, Simulated, grant_of
+from tests.mailflow.tenants import PEOPLE, WHERE, Simulated, grant_of
 from tests.workflows.mail_flow_runs import INTENTS, NOW, life
 
 CONTRACTS = Path(__file__).resolve().parents[3] / "shared" / "contracts" / "exchange-cmdlets.json"
@@ -107,7 +107,11 @@ async def test_every_call_is_documented(intent: Any, documented: Mapping[str, An
     assert len(calls) > 40
 
 
-@pytest.mark.parametrize("scope", [Scope(), Scope(ScopeKind.GROUP, group=WHERE)], ids=lambda scope: str(scope.kind))
+@pytest.mark.parametrize(
+    "scope",
+    [Scope(), Scope(ScopeKind.GROUP, group=WHERE), Scope(ScopeKind.USERS, users=PEOPLE)],
+    ids=lambda scope: str(scope.kind),
+)
 @pytest.mark.parametrize("senders", ["own_domains", "all"])
 def test_every_call_of_settings_and_removal_is_documented(scope: Scope, senders: str, documented: Mapping[str, Any]) -> None:
     """So is every call for allow entries, the trusted sealer, fixes of others' settings, customization and removal."""
@@ -131,7 +135,7 @@ def test_every_call_of_settings_and_removal_is_documented(scope: Scope, senders:
 
     assert [fault for cmdlet, sent in calls for fault in _faults(cmdlet, sent, documented[cmdlet]["parameters"])] == []
     rare = {ENABLE_CUSTOMIZATION, *SETTING_CMDLETS, *(kind.remove for kind in KINDS.values())}
-    assert {cmdlet for cmdlet, _ in calls} >= rare - (set() if scope.group else {"Remove-DistributionGroup"})
+    assert {cmdlet for cmdlet, _ in calls} >= rare - (set() if scope.is_by_people else {"Remove-DistributionGroup"})
 
 
 @pytest.mark.parametrize("cmdlet", sorted(READS))

@@ -29,7 +29,7 @@ from shared.mailflow.verdict import verdict_secret
 from shared.ports import CmdletAnswer, CmdletCall, Exchange, GrantStore, NotFoundError, RefusedError
 from shared.settings import load
 from shared.workflows.tenant import OBJECT_READS, read_tenant
-from tests.microsoft365.cmdlets import small_exchange
+from tests.microsoft365.cmdlets import small_exchange, user
 from tests.unit.mailflow.requests import ENVIRONMENT, GRANT_ID
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -41,6 +41,8 @@ NOUNS = (
 VOLATILE = frozenset({"WhenChangedUTC", "WhenChanged", "Priority"})
 """Properties that tell when an object was changed and where a rule stands: the order of rules is compared by itself."""
 WHERE = "everybody@contoso.com"
+PEOPLE = ("user0@contoso.com", "USER1@contoso.com", "user2@contoso.com", "three@contoso.onmicrosoft.com")
+"""Everybody, one by one; the last is named by a user principal name that is no address."""
 
 
 class CutError(Exception):
@@ -90,6 +92,7 @@ class Simulated:
     def __post_init__(self) -> None:
         """Give the tenant what every test's tenant has."""
         self.exchange.tenant.domains["contoso.net"] = Domain("contoso.net")
+        self.exchange.tenant.users.put(replace(user(3), user_principal_name=PEOPLE[3]))
         self.exchange("New-DistributionGroup", Name="Everybody", PrimarySmtpAddress=WHERE)
 
     async def invoke(self, cmdlet: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -311,7 +314,14 @@ SETTINGS = st.builds(
     st.sampled_from(["sealer.example.net", ""]),
     st.sampled_from(["own_domains", "all"]),
 )
-SCOPES = st.sampled_from([Scope(), Scope(ScopeKind.DOMAINS, ("contoso.net",)), Scope(ScopeKind.GROUP, group=WHERE)])
+SCOPES = st.sampled_from(
+    [
+        Scope(),
+        Scope(ScopeKind.DOMAINS, ("contoso.net",)),
+        Scope(ScopeKind.GROUP, group=WHERE),
+        Scope(ScopeKind.USERS, users=PEOPLE[2:]),
+    ]
+)
 DIRECTIONS = st.sampled_from([tuple(Direction), (Direction.INBOUND,), (Direction.OUTBOUND,)])
 INTENTS = st.builds(
     lambda directions, scope, region: Intent(directions, scope, "standard", region=region),

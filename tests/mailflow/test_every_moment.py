@@ -25,7 +25,7 @@ from shared.mailflow.desired import Request, Routing, certificate_name, header_n
 from shared.mailflow.diff import Change
 from shared.mailflow.undo import routing_off
 from shared.mailflow.verdict import verdict_secret
-from tests.mailflow.tenants import NOW, WHERE, Grant, Simulated, tenants
+from tests.mailflow.tenants import NOW, PEOPLE, WHERE, Grant, Simulated, tenants
 from tests.unit.mailflow.requests import GRANT_ID, SETTINGS
 
 Trace = dict[str, Any]
@@ -226,12 +226,19 @@ class Recorded(Simulated):
 INTENTS = st.builds(
     lambda directions, scope: Intent(directions, scope, "standard"),
     st.sampled_from([(Direction.INBOUND,), (Direction.OUTBOUND,), tuple(Direction)]),
-    st.sampled_from([Scope(), Scope(ScopeKind.DOMAINS, ("contoso.com",)), Scope(ScopeKind.GROUP, group=WHERE)]),
+    st.sampled_from(
+        [
+            Scope(),
+            Scope(ScopeKind.DOMAINS, ("contoso.com",)),
+            Scope(ScopeKind.GROUP, group=WHERE),
+            Scope(ScopeKind.USERS, users=PEOPLE),
+        ]
+    ),
 )
 
 
 def granted(simulated: Simulated, intent: Intent) -> tuple[Grant, Recorded]:
-    """Return a grant on a tenant that is followed call by call; everybody is in the group of the scope."""
+    """Return a grant on a tenant that is followed call by call; everybody is in the group of the scope, or chosen."""
     for number in range(4):
         simulated.exchange(
             "Add-DistributionGroupMember",

@@ -109,14 +109,75 @@ def test_a_wrong_message_is_refused_with_its_reason(change: dict[str, object], w
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("scope", [{"kind": "domains"}, {"kind": "group"}, {"kind": "all_domains", "group": "g@contoso.com"}])
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"kind": "domains"},
+        {"kind": "group"},
+        {"kind": "all_domains", "group": "g@contoso.com"},
+        {"kind": "users"},
+        {"kind": "users", "users": []},
+        {"kind": "users", "users": ["a@contoso.com"], "group": "g@contoso.com"},
+        {"kind": "group", "group": "g@contoso.com", "users": ["a@contoso.com"]},
+        {"kind": "all_domains", "users": ["a@contoso.com"]},
+    ],
+    ids=str,
+)
 def test_a_scope_says_what_its_kind_needs(scope: dict[str, object]) -> None:
-    """Domains for domains, a group for a group, neither for all."""
+    """Domains for domains, a group for a group, people for people, none of them for all."""
     start = read(json.dumps({**START, "scope": scope}))
 
     assert isinstance(start, StartGrant)
     with pytest.raises(MessageError):
         start.to_intent(("standard",))
+
+
+def _people(*names: str) -> tuple[str, ...]:
+    start = read(json.dumps({**START, "scope": {"kind": "users", "users": names}}))
+    assert isinstance(start, StartGrant)
+    scope = start.to_intent(("standard",)).scope
+    assert scope.kind is ScopeKind.USERS
+    return scope.users
+
+
+def test_people_are_chosen_by_name() -> None:
+    """User principal names and addresses, guests' too, as they are written; blanks around them do not count."""
+    names = ("Ada.Lovelace@contoso.com", "o'neil+x@mail.contoso.co.uk", "bob_fabrikam.com#EXT#@contoso.onmicrosoft.com")
+
+    assert _people(*names, " eve@contoso.com\n") == (*names, "eve@contoso.com")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "ada", "ada@", "@contoso.com", "a b@contoso.com", "ada@contoso", "a@b@contoso.com", "a..b@contoso.com"),
+        *(".a@contoso.com", "ada@contoso.com\nbob@contoso.com", "ada@-contoso.com", "Ada <ada@contoso.com>", "ü@contoso.com"),
+        f"{'a' * 320}@b.com",
+    ],
+)
+def test_what_is_no_name_is_refused_with_its_place(name: str) -> None:
+    """The place is told, and that it is no address; nothing is left out in silence."""
+    with pytest.raises(MessageError, match=r"scope\.users\.1: this is no user principal name and no e-mail address"):
+        _people("ada@contoso.com", name)
+
+
+def test_at_most_a_hundred_people_are_chosen() -> None:
+    """A hundred, however often each is named; one more is told with the number of all."""
+    hundred = [f"user{number}@contoso.com" for number in range(100)]
+
+    assert _people(*hundred, *(name.upper() for name in hundred)) == tuple(hundred)
+    with pytest.raises(MessageError, match="101 people are given, and at most 100 can be"):
+        _people(*hundred, "one.more@contoso.com")
+
+
+@given(st.lists(st.sampled_from(["ada", "ADA", "Ada", "bob", "Bob", "eve"]).map(lambda name: f"{name}@contoso.com"), min_size=1))
+def test_whoever_is_named_is_chosen_once(names: list[str]) -> None:
+    """Everybody who is named is chosen, nobody twice, in the order and the spelling of the first mention."""
+    chosen = _people(*names)
+    folded = [name.casefold() for name in chosen]
+
+    assert folded == list(dict.fromkeys(name.casefold() for name in names))
+    assert [names[[each.casefold() for each in names].index(name)] for name in folded] == list(chosen)
 
 
 def test_a_policy_must_be_offered() -> None:

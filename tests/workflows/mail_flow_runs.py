@@ -24,7 +24,8 @@ NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BOTH = (Direction.INBOUND, Direction.OUTBOUND)
 DOMAIN_INTENT = Intent(BOTH, Scope(), "standard")
 GROUP_INTENT = Intent(BOTH, Scope(ScopeKind.GROUP, group="everybody@contoso.com"), "standard")
-INTENTS = (DOMAIN_INTENT, GROUP_INTENT)
+USERS_INTENT = Intent(BOTH, Scope(ScopeKind.USERS, users=("ada@contoso.com", "bob@contoso.com")), "standard")
+INTENTS = (DOMAIN_INTENT, GROUP_INTENT, USERS_INTENT)
 TAMPERED: dict[str, dict[str, Any]] = {
     "InboundConnector": {"RequireTls": None},
     "OutboundConnector": {"UseMXRecord": True},

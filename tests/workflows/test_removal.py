@@ -92,7 +92,7 @@ def _held(tenant: FakeExchange) -> dict[str, list[Mapping[str, Any]]]:
     return {noun: [dict(item) for item in items] for noun, items in tenant.objects.items() if items}
 
 
-@pytest.mark.parametrize("intent", INTENTS, ids=["domains", "group"])
+@pytest.mark.parametrize("intent", INTENTS, ids=["domains", "group", "users"])
 async def test_a_removal_leaves_the_tenant_as_it_was(intent: Intent) -> None:
     """Every object of ours is gone, everything else is as before, and the report says so."""
     bench, tenant = await _granted(intent)
@@ -126,7 +126,7 @@ async def test_a_pause_before_counts_for_the_clocks() -> None:
     assert (await _step(bench, StepName.ROUTING_REMOVAL, routing_removal))[ROUTING_OFF_AT] == stamp(NOW)
 
 
-@pytest.mark.parametrize("intent", INTENTS, ids=["domains", "group"])
+@pytest.mark.parametrize("intent", INTENTS, ids=["domains", "group", "users"])
 async def test_a_removal_is_resumed_after_a_crash_at_any_call(intent: Intent) -> None:
     """The process dies after each write in turn: the next run goes on, does no call twice, and ends the same."""
     bench, tenant = await _granted(intent)

@@ -43,7 +43,7 @@ def _taken(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
 
 
 def _strangers(request: Request, tenant: TenantObjects) -> Iterator[Finding]:
-    """A name that Exchange does not find may be answered with all recipients (page of Get-Recipient): names decide, not answers."""
+    """Names decide, not answers: for a name of nobody Exchange may answer with all recipients (page of Get-Recipient)."""
     chosen, found = request.intent.scope.users, tenant.of(GET_RECIPIENT)
     for name in strangers(chosen, found):
         yield _STRANGER.about(name, {"found": f"{len(chosen) - len(strangers(chosen, found))} of {len(chosen)} people"})

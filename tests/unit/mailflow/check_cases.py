@@ -102,6 +102,12 @@ def _plans(*plans: tuple[str, str]) -> Objects:
 LOCK = {"SenderDomains": ["smtp:*;1"], "RestrictDomainsToIPAddresses": True, "SenderIPAddresses": [ELSEWHERE]}
 REJECTS = {"RejectMessageReasonText": "no"}
 FOUNDATION, STANDARD = "113feb6c-3fe4-4440-bddc-54d774bf0318", "9aaf7827-d63c-4b61-89c3-182f06f82e5c"
+ADA = {
+    "Name": "Ada",
+    "PrimarySmtpAddress": "Ada@contoso.com",
+    "EmailAddresses": ["SMTP:Ada@contoso.com", "smtp:lovelace@contoso.com"],
+    "WindowsLiveID": "Ada.UPN@contoso.net",
+}
 ONE = Scope(ScopeKind.DOMAINS, ("contoso.com",))
 MANY = tuple(f"a-rather-long-name-of-a-domain-{number}.example.com" for number in range(250))
 
@@ -379,6 +385,21 @@ CASES: tuple[Case, ...] = (
         settings={"GRANTLINE_OUTBOUND_SENDERS": "all"},
     ),
     Case("own senders alone", "relay_domain", {}),
+    Case(
+        "strangers among the chosen people",
+        "chosen_people",
+        {"Recipient": [ADA]},
+        ((B, "eve@contoso.com"), (B, "bob@contoso.net")),
+        says="'eve@contoso.com'",
+        scope=Scope(ScopeKind.USERS, users=("ADA@contoso.com", "eve@contoso.com", "ada.upn@contoso.net", "bob@contoso.net")),
+    ),
+    Case(
+        "an alias is an address too",
+        "chosen_people",
+        {"Recipient": [ADA]},
+        scope=Scope(ScopeKind.USERS, users=("lovelace@contoso.com",)),
+    ),
+    Case("nobody was chosen by name", "chosen_people", {}),
     Case(
         "a full allow list",
         "list_limits",

@@ -50,7 +50,12 @@ def request(
 
 
 SCOPES = st.sampled_from(
-    [Scope(), Scope(ScopeKind.DOMAINS, ("contoso.net", "contoso.com")), Scope(ScopeKind.GROUP, group="everybody@contoso.com")]
+    [
+        Scope(),
+        Scope(ScopeKind.DOMAINS, ("contoso.net", "contoso.com")),
+        Scope(ScopeKind.GROUP, group="everybody@contoso.com"),
+        Scope(ScopeKind.USERS, users=("ada@contoso.com", "bob@contoso.onmicrosoft.com")),
+    ]
 )
 DIRECTIONS = st.sampled_from([(Direction.INBOUND,), (Direction.OUTBOUND,), tuple(Direction)])
 REQUESTS = st.builds(request, DIRECTIONS, SCOPES, routing=st.sampled_from(Routing))

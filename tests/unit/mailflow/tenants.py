@@ -28,7 +28,7 @@ CALM: dict[str, Objects] = {
         noun: []
         for noun in (
             *("EOPProtectionPolicyRule", "ATPProtectionPolicyRule", "OnPremisesOrganization", "IntraOrganizationConnector"),
-            *("JournalRule", "TenantAllowBlockListSpoofItems", "ArcConfig"),
+            *("JournalRule", "Recipient", "TenantAllowBlockListSpoofItems", "ArcConfig"),
         )
     },
 }

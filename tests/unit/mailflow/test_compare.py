@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailflow.compare import are_members, covers, has_entry, is_same
+from shared.mailflow.compare import are_members, covers, has_entry, is_same, strangers
 from shared.mailflow.networks import network
 from tests.unit.mailflow.requests import CALM
 
@@ -109,3 +109,21 @@ def test_order_case_blanks_and_emptiness_never_count(values: list[str], random: 
         nothing: tuple[Any, ...] = (None, "", [], False)
         assert all(is_same("SentTo", values, empty) for empty in nothing)
     assert not is_same("SentTo", values, [*values, "more"])
+
+
+ADA = {"Name": "Ada", "PrimarySmtpAddress": "ada@contoso.com", "WindowsLiveID": "ada@contoso.onmicrosoft.com", "Alias": None}
+
+
+@pytest.mark.parametrize("name", ["Ada@Contoso.com", "ADA@contoso.onmicrosoft.com"])
+def test_a_member_is_known_by_user_principal_name_too(name: str) -> None:
+    """A person who is chosen by a user principal name is the member that Exchange shows by an address."""
+    assert are_members([name], [ADA])
+    assert strangers([name], [ADA]) == []
+
+
+def test_strangers_are_told_as_they_were_written() -> None:
+    """In the order in which they were chosen; without anybody found, everybody is one."""
+    chosen = ["Eve@contoso.com", "ada@contoso.com", "bob@contoso.com"]
+
+    assert strangers(chosen, [ADA]) == ["Eve@contoso.com", "bob@contoso.com"]
+    assert strangers(chosen, []) == chosen

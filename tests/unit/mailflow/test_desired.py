@@ -166,6 +166,22 @@ def test_a_group_scope_has_groups_of_its_own() -> None:
     assert "RecipientDomainIs" not in inbound
 
 
+def test_chosen_people_are_the_members_of_our_groups() -> None:
+    """A scope of people is a scope of a group whose members are those people: the same objects and conditions, each way."""
+    people = ("ada@contoso.com", "bob@contoso.onmicrosoft.com")
+    chosen = desired_objects(request(scope=Scope(ScopeKind.USERS, users=people)))
+    of_group = desired_objects(request(scope=GROUP_SCOPE))
+    groups = [item for item in chosen if item.kind is Kind.DISTRIBUTION_GROUP]
+
+    assert [item.parameters["Members"] for item in groups] == [list(people)] * 2
+    assert [replace(item, parameters={**item.parameters, "Members": ["everybody@contoso.com"]}) for item in groups] == [
+        item for item in of_group if item.kind is Kind.DISTRIBUTION_GROUP
+    ]
+    assert [item for item in chosen if item not in groups] == [
+        item for item in of_group if item.kind is not Kind.DISTRIBUTION_GROUP
+    ]
+
+
 def test_chosen_domains_alone_are_scanned() -> None:
     """A scope of domains names those and no other."""
     assert scoped_domains(request(scope=Scope(ScopeKind.DOMAINS, ("Contoso.NET",)))) == ["contoso.net"]
@@ -230,8 +246,8 @@ def test_everything_that_may_be_made_is_told_before(wanted: Request) -> None:
 
 
 def test_nothing_is_planned_that_is_never_made() -> None:
-    """Two directions and three kinds of scope, together, make exactly what is planned; each tells what it is for."""
-    scopes = (Scope(), Scope(ScopeKind.DOMAINS, ("contoso.com",)), GROUP_SCOPE)
+    """Two directions and every kind of scope, together, make exactly what is planned; each tells what it is for."""
+    scopes = (Scope(), Scope(ScopeKind.DOMAINS, ("contoso.com",)), GROUP_SCOPE, Scope(ScopeKind.USERS, users=("a@contoso.com",)))
     made = {item.name for scope in scopes for item in desired_objects(request(scope=scope))}
 
     planned = planned_objects(SETTINGS)
