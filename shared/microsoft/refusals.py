@@ -133,9 +133,9 @@ _GRAPH_BUSY: Rules = (
 
 DIRECTORY: Rules = (
     *_GRAPH_BUSY,
-    # "40X" with one of the codes, or 410: the status does not tell, so the codes come first.
+    # "40X" with one of the codes, or 410: the status does not tell, so the codes come first, in whatever letter case.
     Rule(
-        r"ExpiredPageToken|resyncRequired|syncStateNotFound|^410\b",
+        r"(?i)ExpiredPageToken|resyncRequired|syncStateNotFound|^410\b",
         "page_expired",
         ("Directory_ExpiredPageToken", "resyncRequired", "syncStateNotFound", "HTTP 410"),
         "learn.microsoft.com/graph/delta-query-overview",

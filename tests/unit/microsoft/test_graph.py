@@ -386,6 +386,8 @@ REFUSALS = {
     "no permission": (graph_error(403, "Authorization_RequestDenied"), "graph_refused"),
     "page expired": (graph_error(400, "Directory_ExpiredPageToken"), "page_expired"),
     "gone": (graph_error(410, "resyncRequired"), "page_expired"),
+    "gone without a code of its own": (graph_error(410, "UnknownError"), "page_expired"),
+    "forgotten": (graph_error(409, "SyncStateNotFound"), "page_expired"),
     "bad request": (graph_error(400, "Request_BadRequest"), "graph_refused"),
 }
 
