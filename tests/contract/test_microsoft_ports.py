@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from local.microsoft365.faults import Fault, Match
 from local.microsoft365.model import FederatedCredential
 from shared.consent import proof
+from shared.domain.directory import User
 from shared.domain.grant import RoleMode
 from shared.domain.steps import StepName
 from shared.microsoft import open_microsoft
@@ -25,6 +26,7 @@ from shared.ports import (
     Microsoft,
     NotFoundError,
     NotYetError,
+    Page,
     RefusedError,
     RoleWish,
     SignInAnswer,
@@ -291,7 +293,7 @@ async def test_exchange_objects_live_and_die(world: World) -> None:
 
 
 async def test_directory_is_read_whole(world: World) -> None:
-    """Organization, domains, all users page by page, and groups come as the tenant has them."""
+    """Organization, domains, all users page by page, and groups with members come as the tenant has them."""
     await world.consent("directory")
     directory = world.microsoft.directory(world.tenant_id)
 
@@ -299,7 +301,7 @@ async def test_directory_is_read_whole(world: World) -> None:
     domains = {domain.name: domain for domain in await directory.domains()}
     first = await directory.users()
     second = await directory.users(first.next_link)
-    groups = await directory.groups()
+    groups = await directory.group_changes()
 
     assert (organization.tenant_id, organization.display_name) == (world.tenant_id, world.platform.tenant.display_name)
     assert domains["contoso.com"].is_default
@@ -307,14 +309,14 @@ async def test_directory_is_read_whole(world: World) -> None:
     assert domains["contoso.onmicrosoft.com"].is_initial
     assert any(not domain.is_verified and not domain.receives_mail for domain in domains.values())
     assert (len(first.items), second.next_link) == (999, "")
-    users = {user.user_id: user for user in (*first.items, *second.items)}
+    users = {change.object_id: User(change.object_id, **change.values) for change in (*first.items, *second.items)}
     assert len(users) == await directory.user_count() == 1200
-    assert any(len(user.addresses) > 1 for user in users.values())
+    assert any(len(user.smtp_addresses) > 1 for user in users.values())
     assert any(not user.enabled for user in users.values())
-    assert all(user.addresses[0] == user.mail.casefold() for user in users.values() if user.mail)
+    assert all(user.smtp_addresses[0] == user.mail.casefold() for user in users.values() if user.mail)
     assert {"Member", "Guest"} <= {user.user_type for user in users.values()}
-    assert groups.items
-    assert all(group.display_name and group.kinds for group in groups.items)
+    assert all(change.values["display_name"] for change in groups.items)
+    assert {member.kind for change in groups.items for member in change.members} == {"user", "group"}
 
 
 async def test_throttling_is_told(world: World) -> None:
@@ -379,6 +381,7 @@ async def test_managed_identity_in_place_of_secrets(tmp_path: Path, monkeypatch:
             await microsoft.close()
 
 
+READS = {"organization", "domains", "users", "groups"}
 GRAPH_PERMISSIONS = [entry for entry in registered("directory", "") if entry.resource is Resource.GRAPH]
 
 
@@ -387,7 +390,17 @@ async def test_each_directory_permission_is_needed(tmp_path: Path, taken: Permis
     """Without any one of Grantline's permissions a read of the directory is refused, or shows too little."""
     names = await _readable(tmp_path, "directory", without=taken.permission_id)
 
-    assert names < {"organization", "domains", "users", "groups"}
+    assert names < READS
+
+
+@pytest.mark.parametrize("instead", ["07d67222-3a10-4d3b-9ddc-b8aa43198a00", "8222c640-cae5-4860-8d11-b32cfad95e03"])
+async def test_smaller_permissions_do_not_tell_who_is_in_a_group(tmp_path: Path, instead: str) -> None:
+    """Group.ReadBasic.All tells no members in changes, GroupMember.ReadBasic.All does not allow changes at all."""
+    taken = next(entry for entry in GRAPH_PERMISSIONS if entry.name == "GroupMember.Read.All")
+
+    names = await _readable(tmp_path, "directory", without=taken.permission_id, instead=instead)
+
+    assert READS - names == {"groups"}
 
 
 async def test_all_directory_permissions_suffice(tmp_path: Path) -> None:
@@ -396,7 +409,7 @@ async def test_all_directory_permissions_suffice(tmp_path: Path) -> None:
 
     names = await _readable(tmp_path, "directory", without=product.permission_id)
 
-    assert names == {"organization", "domains", "users", "groups"}
+    assert names == READS
 
 
 async def test_exchange_needs_its_permission(tmp_path: Path) -> None:
@@ -414,31 +427,32 @@ async def test_exchange_needs_its_permission(tmp_path: Path) -> None:
             await microsoft.close()
 
 
-def _registrations(tmp_path: Path, application: str, without: str) -> Path:
-    """Write the committed registrations with one permission taken from one of them."""
+def _registrations(tmp_path: Path, application: str, without: str, instead: str = "") -> Path:
+    """Write the committed registrations with one permission taken from one of them, and maybe another in its place."""
     folder = tmp_path / "reduced"
     folder.mkdir()
     for path in APPLICATIONS.glob("*.json"):
         body = json.loads(path.read_text(encoding="utf-8"))
         if path.stem == application:
             for resource in body["requiredResourceAccess"]:
-                resource["resourceAccess"] = [entry for entry in resource["resourceAccess"] if entry["id"] != without]
+                kept = [entry for entry in resource["resourceAccess"] if entry["id"] != without]
+                resource["resourceAccess"] = [*kept, *([{"id": instead, "type": "Role"}] if instead else [])]
         (folder / path.name).write_text(json.dumps(body), encoding="utf-8")
     return folder
 
 
-async def _readable(tmp_path: Path, application: str, *, without: str) -> set[str]:
-    """Return which reads of the directory work, whole, without one permission."""
-    async with running(tmp_path, applications=_registrations(tmp_path, application, without)) as platform:
+async def _readable(tmp_path: Path, application: str, *, without: str, instead: str = "") -> set[str]:
+    """Return which reads of the directory work, whole, without one permission, or with another in its place."""
+    async with running(tmp_path, applications=_registrations(tmp_path, application, without, instead)) as platform:
         microsoft = open_microsoft(settings_of(platform))
         world = World(platform, microsoft)
         try:
             await world.consent("directory")
             directory = microsoft.directory(world.tenant_id)
-            reads = {"organization": directory.organization, "domains": directory.domains, "groups": directory.groups}
+            reads = {"organization": directory.organization, "domains": directory.domains}
             works = {name for name, read in reads.items() if await _works(read())}
-            if await _works(directory.users()) and any(len(user.addresses) > 1 for user in (await directory.users()).items):
-                works.add("users")
+            pages = {"users": (directory.users, _has_aliases), "groups": (directory.group_changes, _has_members)}
+            works |= {name for name, (read, is_whole) in pages.items() if await _works(read()) and is_whole(await read())}
             return works
         finally:
             await microsoft.close()
@@ -452,3 +466,11 @@ async def _works(read: Awaitable[object]) -> bool:
             raise
         return False
     return True
+
+
+def _has_aliases(page: Page) -> bool:
+    return any(len(change.values.get("smtp_addresses", ())) > 1 for change in page.items)
+
+
+def _has_members(page: Page) -> bool:
+    return any(change.members for change in page.items)
