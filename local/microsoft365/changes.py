@@ -6,19 +6,24 @@ only for what Graph shows: a group whose Exchange settings changed has none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from local.microsoft365.model import CREATED, DELETED, REMOVED, Group, MemberChange, Tenant
 from local.microsoft365.naming import camel_case
 from local.microsoft365.population import User
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _NOT_GRAPHS = frozenset({"mailbox", "home_account", "exchange", "member_ids", "owner_ids"})
 _FIELDS = {
     kind: tuple((each.name, camel_case(each.name)) for each in fields(kind) if each.name not in _NOT_GRAPHS)
     for kind in (User, Group)
 }
+Item = TypeVar("Item", bound="DataclassInstance")
 MEMBERS = "members"
 """Stands in the journal for the members of a group."""
 
@@ -26,6 +31,18 @@ MEMBERS = "members"
 def _differing(former: User | Group, present: User | Group) -> tuple[str, ...]:
     names = _FIELDS[type(present)]
     return tuple(graph for name, graph in names if getattr(former, name) != getattr(present, name))
+
+
+def with_properties(item: Item, properties: Mapping[str, Any]) -> Item:
+    """An object with other properties, by Graph's names; raises ValueError for one that it doesn't have."""
+    names = {camel_case(each.name): each.name for each in fields(item)}
+    unknown = sorted(set(properties) - set(names))
+    if unknown:
+        raise ValueError(f"no such property: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+    values: dict[str, Any] = {
+        names[name]: tuple(value) if isinstance(value, list) else value for name, value in properties.items()
+    }
+    return replace(item, **values)
 
 
 def put_user(tenant: Tenant, user: User, now: datetime) -> None:

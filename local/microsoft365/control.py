@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from local.microsoft365 import registrations
 from local.microsoft365.clock import timestamp
+from local.microsoft365.control_directory import DirectoryControl
 from local.microsoft365.control_tenants import TenantControl
 from local.microsoft365.dns import DnsControl
 from local.microsoft365.faults import Fault, Tampering
@@ -80,6 +81,8 @@ class Control:
         self._simulation = simulation
         self.of_tenants = TenantControl(simulation)
         """The requests about one tenant."""
+        self.of_directory = DirectoryControl(simulation)
+        """The requests about users, groups and delta tokens."""
         self.of_dns = DnsControl(simulation.dns)
         self._add_tenant = add_tenant
         self._reset = reset
@@ -282,6 +285,7 @@ def routes(control: Control) -> list[web.RouteDef]:
         ("POST", "mail/queue", control.mail_queue),
         ("GET", "contract", control.contract),
         *control.of_tenants.table(),
+        *control.of_directory.table(),
         *control.of_dns.table(),
     )
     return [web.route(method, f"/_control/{path}", _answered(handler)) for method, path, handler in table]

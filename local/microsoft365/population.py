@@ -140,6 +140,10 @@ class UserDirectory:
             self.deleted[identifier] = user
         self.revision += 1
 
+    def is_like(self, other: UserDirectory) -> bool:
+        """Whether one is a copy of the other, and nothing changed since."""
+        return self.make is other.make and self.revision == other.revision
+
     def copy(self) -> UserDirectory:
         """A directory that later changes of this one do not touch."""
         return replace(self, changed=dict(self.changed), added=dict(self.added), deleted=dict(self.deleted))

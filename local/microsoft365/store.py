@@ -14,13 +14,17 @@ from local.microsoft365.model import Person, Registration, Tenant
 _KEPT_STATES = 64
 
 
-def frozen_copy(tenant: Tenant) -> Tenant:
-    """The tenant as it is now; later changes do not touch the copy (the objects themselves are frozen)."""
+def frozen_copy(tenant: Tenant, former: Tenant | None = None) -> Tenant:
+    """The tenant as it is now; later changes do not touch the copy (the objects themselves are frozen).
+
+    What did not change since a `former` copy is shared with it.
+    """
     return replace(
         tenant,
-        users=tenant.users.copy(),
+        users=former.users if former is not None and former.users.is_like(tenant.users) else tenant.users.copy(),
         domains=dict(tenant.domains),
         groups=dict(tenant.groups),
+        deleted_groups=dict(tenant.deleted_groups),
         service_principals=dict(tenant.service_principals),
         app_role_assignments=dict(tenant.app_role_assignments),
         oauth2_permission_grants=dict(tenant.oauth2_permission_grants),
@@ -101,7 +105,7 @@ class Store:
 
     def _remember(self, tenant: Tenant) -> None:
         states = self._history.setdefault(tenant.id, deque(maxlen=_KEPT_STATES))
-        states.append((self.clock.now(), frozen_copy(tenant)))
+        states.append((self.clock.now(), frozen_copy(tenant, states[-1][1] if states else None)))
 
 
 def _owns(tenant: Tenant, name: str) -> bool:

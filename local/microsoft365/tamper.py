@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 from local.microsoft365 import exchange
-from local.microsoft365.changes import forget_member, put_group, put_user, remove_group, remove_user
+from local.microsoft365.changes import forget_member, put_group, put_user, remove_group, remove_user, with_properties
 from local.microsoft365.faults import Tampering
 from local.microsoft365.model import Tenant
-from local.microsoft365.naming import camel_case
 
 
 class TamperError(ValueError):
@@ -81,12 +79,10 @@ def _is_named(tenant: Tenant, key: str, item: Any, identity: str) -> bool:
 
 
 def _changed(item: Any, change: Mapping[str, Any]) -> Any:
-    python_names = {camel_case(field.name): field.name for field in fields(item)}
-    unknown = sorted(set(change) - set(python_names))
-    if unknown:
-        raise TamperError(f"no such property: {', '.join(unknown)}; there are {', '.join(sorted(python_names))}")
-    values = {python_names[name]: tuple(value) if isinstance(value, list) else value for name, value in change.items()}
-    return replace(item, **values)
+    try:
+        return with_properties(item, change)
+    except ValueError as error:
+        raise TamperError(str(error)) from error
 
 
 def _forget_principal(tenant: Tenant, identifier: str) -> None:
