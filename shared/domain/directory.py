@@ -183,7 +183,10 @@ def edits_of(kind: type[Record], changes: Mapping[str, DirectoryChange], stored:
 
 @dataclass(frozen=True, slots=True)
 class SyncedDomain:
-    """A domain of the tenant. ``mail_exchangers`` are the hosts of the MX records that Microsoft expects it to have."""
+    """A domain of the tenant. ``mail_exchangers`` are the hosts of the MX records that Microsoft expects it to have.
+
+    ``receiving_since`` is when a sync first saw that it receives mail; None where it does not.
+    """
 
     name: str
     is_verified: bool
@@ -191,6 +194,7 @@ class SyncedDomain:
     is_default: bool
     receives_mail: bool
     mail_exchangers: tuple[str, ...] = ()
+    receiving_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,83 +1,217 @@
-"""The directory sync: domains, users and groups, page by page into a new generation that readers see when it is whole.
+"""The directory sync: domains, users and groups with their members, first as a whole and then by what changed.
 
-Each slice commits its cursor in its outcome's transaction; a crash repeats at most the pages of one slice, and writing a page
-twice is no error. Users come as pages of up to 999 (https://learn.microsoft.com/graph/api/user-list).
+One workflow for the first sync of a grant and for the daily one. A first sync takes Microsoft's token of now, reads the list at
+999 a page into a new generation, and then applies what changed since the token; later syncs apply what changed in place. The list
+may come from a replica that is older than the token, so the first daily sync reads a full round of changes into another one and
+compares. Each slice commits its cursor; readers have the former generation until the new one is whole.
+
+Sources: https://learn.microsoft.com/graph/delta-query-overview, https://learn.microsoft.com/graph/api/user-list.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from functools import partial
 
 from shared import failures, telemetry
-from shared.domain import schedule
-from shared.domain.grant import Row
+from shared.domain import schedule, sync
+from shared.domain.directory import DirectoryState, Group, Record, SyncedDomain, User, record_of, shards_for
+from shared.domain.grant import Row, ScopeKind
 from shared.domain.outcomes import Done, Failed, Outcome, Progress
-from shared.domain.problems import GrantlineError, Problem
-from shared.domain.steps import STEPS
-from shared.ports import DIRECTORY_SHARDS, Directory, DirectoryState, RefusedError, TransientError
+from shared.domain.problems import GrantlineError, problem
+from shared.domain.steps import STEPS, StepName, StepState
+from shared.domain.sync import Cursor, Plan, Stage, Tally
+from shared.ports import Directory, Domain, Page, RefusedError, TransientError
+from shared.workflows.directory_pages import Changes, Fill, Read, Sink, batches
 from shared.workflows.run import Run, progress_row
 
 LOG = logging.getLogger(__name__)
 
 CURSOR_ROW = "sync|directory"
 PAGE_EXPIRED = "page_expired"
-SLICE = timedelta(seconds=20)
-"""How long one slice fetches pages before it gives way to other work in the queue."""
+SYNCS = (StepName.DIRECTORY_SYNC, StepName.DAILY_SYNC)
+"""The steps that this workflow does. They share one cursor, so only one of them works at a time."""
+MARGIN = timedelta(seconds=15)
+"""What a slice leaves of its run for the page that is under way, and for its outcome."""
+SHOWN_EVERY = timedelta(seconds=2)
+"""How often the progress is written at the most."""
+GIVES_WAY = timedelta(seconds=30)
+"""How long one of the two syncs waits for the other before it looks again."""
+READERS_CACHE = timedelta(minutes=15)
+"""How long a former generation stays, for readers who still look there (docs/tables.md)."""
+AT_ONCE = 8
+"""How many domains' service records are read side by side."""
+UNKNOWN_SIZE = 20_000
+"""How many users a tenant is taken to have where Microsoft does not count them."""
+MOST_NAMES = 20
+"""How many names a fact lists: it is kept with the step, and a grant's row must stay small."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a sync is: the generation that it fills, the collection that it reads, and the page that comes next.
+@dataclass
+class Slice:
+    """One run's part of a sync: what it works with, and when it ends."""
 
-    ``of`` is how many users there were about when it began; 0 where Microsoft did not tell.
-    """
+    run: Run
+    directory: Directory
+    current: DirectoryState | None
+    begun: datetime
+    ends: datetime
+    seen_before: int = 0
+    shown_at: datetime | None = None
 
-    generation: int
-    collection: str = "users"
-    next_link: str = ""
-    users: int = 0
-    groups: int = 0
-    tenant_name: str = ""
-    domains: tuple[str, ...] = ()
-    of: int = 0
+    @property
+    def tenant_id(self) -> str:
+        """The tenant."""
+        return self.run.grant.tenant_id
+
+    @property
+    def selection(self) -> str:
+        """The fingerprint of what is asked for now."""
+        return sync.selection_of(self.run.grant.intent.scope)
+
+    def goes_on(self) -> bool:
+        """True while there is time for another page."""
+        return self.run.clock() < self.ends
+
+    async def save(self, cursor: Cursor) -> None:
+        """Save where the sync is, outside of any transition: a killed run goes on there."""
+        await self.run.clients.rows.put(_row(cursor))
+
+    async def show(self, cursor: Cursor, *, always: bool = False) -> None:
+        """Show people how far the sync is, not too often."""
+        now = self.run.clock()
+        if not always and self.shown_at is not None and now - self.shown_at < SHOWN_EVERY:
+            return
+        self.shown_at = now
+        value = {**sync.progress_of(cursor, self.begun, self.seen_before, now), "at": schedule.stamp(now)}
+        await self.run.clients.rows.put(progress_row(self.run.step.name, value))
 
 
-Reader = Callable[[Run, Directory, Cursor], Awaitable[Cursor]]
+class PausedError(Exception):
+    """Raised where a slice ends before its stage does: its time is over, or it must wait for what ``cause`` or ``why`` tells."""
+
+    def __init__(self, cursor: Cursor, cause: TransientError | RefusedError | None = None, wait: timedelta = timedelta()) -> None:
+        super().__init__()
+        self.cursor = cursor
+        self.cause = cause
+        self.wait = wait
 
 
 async def directory_sync(run: Run) -> Outcome:
-    """Sync one slice; the last one makes the new generation the current one."""
+    """Sync one slice."""
+    if _other_is_running(run):
+        busy = problem("kept_failing", raw="another sync of the directory does not end")
+        why = "the directory is being synced already"
+        return run.wait(GIVES_WAY, why, give_up=STEPS[run.step.name].give_up, then=Failed(problem=busy))
     directory = run.clients.microsoft.directory(run.grant.tenant_id)
-    ends = min(run.clock() + SLICE, run.deadline - timedelta(seconds=20))
-    cursor = await _start(run, directory)
-    try:
-        while cursor.collection and run.clock() < ends:
-            cursor = await READERS[cursor.collection](run, directory, cursor)
-            await _show_progress(run, cursor)
-    except TransientError as error:
-        # What the slice has done so far is kept; only its failed page is read again.
-        return replace(failures.outcome_of(error, run.step, run.clock()), rows=(_row(cursor),))
-    except RefusedError as error:
-        if error.problem.code != PAGE_EXPIRED or not cursor.next_link:
-            raise
-        return _read_again(run, cursor, error.problem)
-    if cursor.collection:
-        return Progress(rows=(_row(cursor),), facts=_counts(cursor))
-    return await _finish(run, cursor)
-
-
-async def _start(run: Run, directory: Directory) -> Cursor:
-    """Return the saved cursor, or the first of a new generation."""
-    row = await run.clients.rows.row(CURSOR_ROW)
-    if row and row["collection"]:
-        return Cursor(**{**row, "domains": tuple(row["domains"])})
     current = await run.clients.directory.current(run.grant.tenant_id)
-    organization = await directory.organization()
-    domains = tuple(domain.name for domain in await directory.domains() if domain.is_verified)
-    generation = (current.generation if current else 0) + 1
-    return Cursor(generation, tenant_name=organization.display_name, domains=domains, of=await _estimate(directory))
+    part = Slice(run, directory, current, run.clock(), run.deadline - MARGIN)
+    saved = await run.clients.rows.row(CURSOR_ROW)
+    cursor = Cursor.from_row(saved) if saved else await _begin(part)
+    if cursor.selection != part.selection:
+        cursor = await _begin(part, instead_of=cursor)
+    part.seen_before = cursor.seen.get("users", 0)
+    try:
+        return await _work(part, cursor)
+    except PausedError as paused:
+        return await _paused(part, paused)
+
+
+def _other_is_running(run: Run) -> bool:
+    others = (run.grant.steps[name] for name in SYNCS if name is not run.step.name)
+    return any(step.state is StepState.RUNNING for step in others)
+
+
+async def _work(part: Slice, cursor: Cursor) -> Outcome:
+    """Do stage after stage, and plan after plan. Raises PausedError where the slice ends before all is done."""
+    while True:
+        cursor = await STAGES[cursor.stage](part, cursor)
+        await part.show(cursor)
+        following = await _following(part, cursor) if cursor.is_last else cursor.next_stage()
+        if following is None:
+            return await _done(part, cursor)
+        if not part.goes_on():
+            raise PausedError(following)
+        cursor = following
+
+
+async def _paused(part: Slice, paused: PausedError) -> Outcome:
+    """Return what a slice comes to that ended early; its cursor is kept."""
+    run, cursor = part.run, replace(paused.cursor, is_writing=False)
+    await part.show(cursor, always=True)
+    if isinstance(paused.cause, TransientError):
+        # What the slice has done so far is kept; only its failed page is read again.
+        return replace(failures.outcome_of(paused.cause, run.step, run.clock()), rows=(_row(cursor),))
+    if paused.cause is not None:
+        return await _read_again(part, cursor, paused.cause)
+    if paused.wait:
+        stuck = Failed(problem=problem("kept_failing", raw="a former copy of the directory could not be deleted"))
+        why = "the former copy of the directory is deleted once no reader can still be using it"
+        return replace(run.wait(paused.wait, why, give_up=STEPS[run.step.name].give_up, then=stuck), rows=(_row(cursor),))
+    is_first = run.step.name is StepName.DIRECTORY_SYNC and cursor.plan is not Plan.INCREMENT
+    return Progress(rows=(_row(cursor),), facts=dict(cursor.seen) if is_first else {})
+
+
+async def _read_again(part: Slice, cursor: Cursor, refused: RefusedError) -> Outcome:
+    """Begin again in a new generation, where nobody is who has left meanwhile: Microsoft no longer knows how to go on.
+
+    Raises the refusal itself where it means anything else, or where nothing was asked to go on.
+    """
+    if refused.problem.code != PAGE_EXPIRED or not cursor.link:
+        raise refused
+    definition, attempts = STEPS[part.run.step.name], part.run.step.attempts + 1
+    wait = part.run.wait(
+        schedule.backoff(attempts, definition.retry_first, definition.retry_cap),
+        f"Microsoft no longer knows where to go on with the {_noun(cursor)}; reading everything again from the first",
+        give_up=definition.give_up,
+        then=Failed(problem=refused.problem),
+    )
+    return replace(wait, rows=(_row(await _begin(part, instead_of=cursor)),))
+
+
+def _noun(cursor: Cursor) -> str:
+    return "groups" if cursor.stage is Stage.GROUPS else "users"
+
+
+# --- beginning and ending ------------------------------------------------------------------------------------------------------
+
+
+async def _begin(part: Slice, *, instead_of: Cursor | None = None) -> Cursor:
+    """Return the cursor of a new sync, with the domains synced; one that is begun ``instead_of`` another reads everything."""
+    scope, current = part.run.grant.intent.scope, part.current
+    plan = sync.plan_of(scope, current, may_increment=instead_of is None)
+    is_new = plan is not Plan.INCREMENT
+    organization, count, begins, _ = await asyncio.gather(
+        part.directory.organization(),
+        _estimate(part.directory) if is_new and not scope.is_by_people else _known(current),
+        _token(part.directory) if plan is Plan.LIST else _links(current),
+        _sync_domains(part, reads_all=is_new),
+    )
+    if plan is Plan.LIST and not begins:
+        plan = Plan.DELTA
+    abandoned = instead_of if instead_of is not None and instead_of.plan is not Plan.INCREMENT else None
+    used = [each.number for each in (current and current.copy, abandoned and abandoned.copy) if each]
+    return Cursor(
+        plan=plan,
+        generation=max(used, default=0) + is_new,
+        shards=_shards(plan, current, scope.kind, count),
+        stage=sync.STAGES[plan][0],
+        begins=begins if plan in (Plan.LIST, Plan.INCREMENT) else {},
+        of=count,
+        selection=part.selection,
+        former=(*abandoned.former, abandoned.copy) if abandoned else (),
+        tenant_name=organization.display_name,
+    ).at_first_page()
+
+
+def _shards(plan: Plan, current: DirectoryState | None, kind: ScopeKind, count: int) -> int:
+    """Return over how many partitions the generation is spread: what is compared with the current one, as that."""
+    if current is not None and plan in (Plan.INCREMENT, Plan.SCOPE):
+        return current.shards
+    return 1 if kind is ScopeKind.USERS else shards_for(count or UNKNOWN_SIZE)
 
 
 async def _estimate(directory: Directory) -> int:
@@ -89,66 +223,219 @@ async def _estimate(directory: Directory) -> int:
         return 0
 
 
-async def _read_users(run: Run, directory: Directory, cursor: Cursor) -> Cursor:
-    page = await directory.users(cursor.next_link)
-    await run.clients.directory.write_users(run.grant.tenant_id, cursor.generation, page.items)
-    cursor = replace(cursor, users=cursor.users + len(page.items), next_link=page.next_link)
-    return cursor if page.next_link else replace(cursor, collection="groups")
+async def _known(current: DirectoryState | None) -> int:
+    return current.counts.get("users", 0) if current else 0
 
 
-async def _read_groups(run: Run, directory: Directory, cursor: Cursor) -> Cursor:
-    page = await directory.groups(cursor.next_link)
-    await run.clients.directory.write_groups(run.grant.tenant_id, cursor.generation, page.items)
-    cursor = replace(cursor, groups=cursor.groups + len(page.items), next_link=page.next_link)
-    return cursor if page.next_link else replace(cursor, collection="")
+async def _token(directory: Directory) -> dict[str, str]:
+    """Return where changes from now on begin, before anything is read; nothing where Microsoft refuses to say."""
+    try:
+        return {Stage.USERS: await directory.latest_users()}
+    except RefusedError as error:
+        LOG.info("no token without data: %s", telemetry.describe(error))
+        return {}
 
 
-READERS: Mapping[str, Reader] = {"users": _read_users, "groups": _read_groups}
-"""How a page of each collection is read, in the order in which they are synced."""
+async def _links(current: DirectoryState | None) -> dict[str, str]:
+    return dict(current.links) if current else {}
 
 
-def _read_again(run: Run, cursor: Cursor, expired: Problem) -> Outcome:
-    """Wait, then read a collection from its beginning: Microsoft no longer knows its next page. What is done before it stays."""
-    definition = STEPS[run.step.name]
-    wait = run.wait(
-        schedule.backoff(run.step.attempts + 1, definition.retry_first, definition.retry_cap),
-        f"Microsoft no longer knows the next page of the list; reading the {cursor.collection} again from the first",
-        give_up=definition.give_up,
-        then=Failed(problem=expired),
-    )
-    return replace(wait, rows=(_row(_from_the_first(cursor)),))
+async def _sync_domains(part: Slice, *, reads_all: bool) -> None:
+    """Sync the domains; what Microsoft expects in their DNS is read for all of them, or for those alone that have changed."""
+    store, now, limit = part.run.clients.directory, part.run.clock(), asyncio.Semaphore(AT_ONCE)
+    stored = {domain.name: domain for domain in await store.domains(part.tenant_id)}
+
+    async def synced(domain: Domain) -> SyncedDomain:
+        known = stored.get(domain.name)
+        flags = asdict(domain)
+        if known and not reads_all and flags.items() <= asdict(known).items():
+            return known
+        async with limit:
+            hosts = await part.directory.service_records(domain.name) if domain.receives_mail else ()
+        # Those of a first sync were there before anything was routed: nobody need be told of them.
+        seen = known.receiving_since if known and known.receives_mail else now if stored else None
+        return SyncedDomain(**flags, mail_exchangers=hosts, receiving_since=seen if domain.receives_mail else None)
+
+    found = await asyncio.gather(*map(synced, await part.directory.domains()))
+    await store.put_domains(part.tenant_id, found)
 
 
-def _from_the_first(cursor: Cursor) -> Cursor:
-    """Return the cursor at the collection's first page; users go to a new generation, where nobody is who has left meanwhile."""
-    if cursor.collection == "users":
-        return replace(cursor, generation=cursor.generation + 1, users=0, next_link="")
-    return replace(cursor, groups=0, next_link="")
+async def _following(part: Slice, cursor: Cursor) -> Cursor | None:
+    """Return what a sync goes on with when its plan is done; None when there is nothing.
+
+    Only the daily sync has time for more: to compare what a list had given, and to delete what nobody reads any more.
+    """
+    state = part.current
+    if state is None or part.run.step.name is StepName.DIRECTORY_SYNC or cursor.plan is Plan.TIDY:
+        return None
+    if not state.is_compared:
+        full = replace(cursor, plan=Plan.FULL, generation=state.generation + 1, begins={}, links={}, seen={}, former=())
+        return replace(full, stage=sync.STAGES[Plan.FULL][0]).at_first_page()
+    return replace(cursor, plan=Plan.TIDY, stage=Stage.TIDY, shard=0) if state.former else None
 
 
-async def _finish(run: Run, cursor: Cursor) -> Outcome:
-    counts = {"users": cursor.users, "groups": cursor.groups, "domains": len(cursor.domains)}
-    state = DirectoryState(cursor.generation, DIRECTORY_SHARDS, counts, run.clock())
-    await run.clients.directory.publish(run.grant.tenant_id, state)
-    facts = {**_counts(cursor), "tenant_name": cursor.tenant_name, "domains": list(cursor.domains)}
+async def _done(part: Slice, cursor: Cursor) -> Outcome:
+    await part.show(cursor, always=True)
+    state = part.current
+    counts = state.counts if state else {}
+    domains = await part.run.clients.directory.domains(part.tenant_id)
+    receiving = {domain.name: domain.receiving_since for domain in domains if domain.receives_mail}
+    routed_at = part.run.grant.steps[StepName.MAIL_FLOW].finished_at
+    scope, found = part.run.grant.intent.scope, cursor.differences
+    users = Tally(found.missing, found.different, found.gone) if scope.is_by_people else cursor.users
+    facts = {
+        "users": counts.get("users", 0),
+        "groups": counts.get("groups", 0),
+        "tenant_name": cursor.tenant_name,
+        "domains": [domain.name for domain in domains if domain.is_verified][:MOST_NAMES],
+        "changed": {"users": users.told, "groups": cursor.groups.told},
+        "uncovered_domains": list(sync.uncovered(scope, receiving, routed_at))[:MOST_NAMES],
+        "hidden_groups": counts.get("hidden_groups", 0),
+        "unknown_users": list(cursor.unknown_users)[:MOST_NAMES],
+    }
+    if cursor.is_compared and not scope.is_by_people:  # of chosen people they are the day's changes
+        facts["differences"] = asdict(found)
     return Done(facts=facts, deletes=(CURSOR_ROW,))
 
 
+# --- stages --------------------------------------------------------------------------------------------------------------------
+
+
+async def _read_users(part: Slice, cursor: Cursor) -> Cursor:
+    return await _stream(part, cursor, User, part.directory.user_changes)
+
+
+async def _read_groups(part: Slice, cursor: Cursor) -> Cursor:
+    return await _stream(part, cursor, Group, part.directory.group_changes)
+
+
+async def _read_list(part: Slice, cursor: Cursor) -> Cursor:
+    return await _stream(part, cursor, User, part.directory.users)
+
+
+async def _read_scope(part: Slice, cursor: Cursor) -> Cursor:
+    scope = part.run.grant.intent.scope
+    if scope.kind is ScopeKind.GROUP:
+        return await _stream(part, cursor, User, partial(part.directory.group_users, scope.group))
+    found = await part.directory.chosen_users(scope.users)
+    names = {name for change in found for name in _names(record_of(User, change))}
+    unknown = tuple(name for name in scope.users if name.casefold() not in names)
+
+    async def only_page(_: str) -> Page:
+        return Page(tuple(found))
+
+    return replace(await _stream(part, cursor, User, only_page), unknown_users=unknown)
+
+
+def _names(user: Record) -> Iterator[str]:
+    yield from user.addresses
+    if isinstance(user, User):
+        yield user.user_principal_name.casefold()
+
+
+async def _stream(part: Slice, cursor: Cursor, kind: type[Record], read: Read) -> Cursor:
+    """Read and write a stage's pages. Raises PausedError where the slice ends before the stage does."""
+    store = part.run.clients.directory
+    fills = cursor.fills
+    sink: Sink = (Fill if fills else Changes)(part.directory, store.writer(part.tenant_id, cursor.copy), kind)
+    safe, is_repeated = cursor, cursor.is_writing
+    async with aclosing(batches(read, cursor.link, part.goes_on)) as found:
+        async for batch in found:
+            if batch.changes:
+                await part.save(replace(safe, is_writing=True))
+                tally = await sink.take(batch.changes, is_repeated=is_repeated)
+                before, is_repeated = cursor, False
+                cursor = _counted(cursor, kind, len(batch.changes), tally)
+                safe = before if sink.is_behind else cursor
+            cursor = replace(cursor, link=batch.last.next_link, is_writing=False)
+            safe = safe if sink.is_behind else cursor
+            await part.show(cursor)
+    await sink.flush()
+    if not batch.is_last:
+        raise PausedError(cursor, batch.error or _slowed(batch.last))
+    links = {**cursor.links, cursor.stage: batch.last.delta_link} if batch.last.delta_link else cursor.links
+    return replace(cursor, links=links)
+
+
+def _slowed(page: Page) -> TransientError | None:
+    return TransientError("Microsoft Graph is close to its limit in this tenant", page.pause) if page.pause else None
+
+
+def _counted(cursor: Cursor, kind: type[Record], count: int, tally: Tally) -> Cursor:
+    """Return the cursor with what a batch came to: a stage that fills counts what was seen, the others what was changed."""
+    name = "groups" if kind is Group else "users"
+    if cursor.fills:
+        seen = {**cursor.seen, name: cursor.seen.get(name, 0) + count}
+        return replace(cursor, seen=seen, groups=cursor.groups + Tally(hidden=tally.hidden))
+    return replace(cursor, **{name: getattr(cursor, name) + tally})
+
+
+async def _compare(part: Slice, cursor: Cursor) -> Cursor:
+    """Count how the new generation differs from the current one, where they can be compared."""
+    state = part.current
+    if state is None or state.shards != cursor.shards or state.selection != part.selection:
+        return cursor
+    for shard in range(cursor.shard, cursor.shards):
+        if not part.goes_on():
+            raise PausedError(cursor)
+        found = await part.run.clients.directory.compare(part.tenant_id, state.copy, cursor.copy, shard)
+        cursor = replace(cursor, shard=shard + 1, differences=cursor.differences + found, is_compared=True)
+        await part.show(cursor)
+    return cursor
+
+
+async def _publish(part: Slice, cursor: Cursor) -> Cursor:
+    """Make what was written what readers read."""
+    store, was = part.run.clients.directory, part.current
+    is_new = was is None or was.generation != cursor.generation
+    hidden = cursor.groups.hidden + (0 if is_new or was is None else was.counts.get("hidden_groups", 0))
+    domains = await store.domains(part.tenant_id)
+    counts = {**await store.writer(part.tenant_id, cursor.copy).counts(), "domains": sum(each.is_verified for each in domains)}
+    former = (*(was.former if was else ()), *cursor.former, *((was.copy,) if was and is_new else ()))
+    part.current = DirectoryState(
+        cursor.generation,
+        cursor.shards,
+        {**counts, "hidden_groups": hidden},
+        part.run.clock(),
+        tenant_name=cursor.tenant_name,
+        links=cursor.links,
+        selection=part.selection,
+        is_compared=cursor.plan in sync.COMPARED or bool(was and not is_new and was.is_compared),
+        former=tuple(dict.fromkeys(former)),
+    )
+    await store.publish(part.tenant_id, part.current)
+    return cursor
+
+
+async def _tidy(part: Slice, cursor: Cursor) -> Cursor:
+    """Delete the generations that nobody reads any more, once readers have had time to notice."""
+    store, state = part.run.clients.directory, part.current
+    if state is None:
+        return cursor
+    left = state.synced_at + READERS_CACHE - part.run.clock()
+    if left > timedelta():
+        raise PausedError(cursor, wait=left)
+    shards = [(generation, shard) for generation in state.former for shard in range(generation.shards)]
+    for number, (generation, shard) in enumerate(shards[cursor.shard :], cursor.shard):
+        if not part.goes_on():
+            raise PausedError(replace(cursor, shard=number))
+        await store.delete(part.tenant_id, generation, shard)
+    part.current = replace(state, former=())
+    await store.publish(part.tenant_id, part.current)
+    return cursor
+
+
+STAGES: Mapping[Stage, Callable[[Slice, Cursor], Awaitable[Cursor]]] = {
+    Stage.LIST: _read_list,
+    Stage.USERS: _read_users,
+    Stage.GROUPS: _read_groups,
+    Stage.SCOPE: _read_scope,
+    Stage.COMPARE: _compare,
+    Stage.PUBLISH: _publish,
+    Stage.TIDY: _tidy,
+}
+"""How each stage is done: it returns the cursor at the stage's end."""
+
+
 def _row(cursor: Cursor) -> Row:
-    return Row(CURSOR_ROW, asdict(cursor))
-
-
-def _counts(cursor: Cursor) -> dict[str, Any]:
-    return {"users": cursor.users, "groups": cursor.groups}
-
-
-async def _show_progress(run: Run, cursor: Cursor) -> None:
-    value = {**_counts(cursor), "of": _of(cursor), "collection": cursor.collection, "at": schedule.stamp(run.clock())}
-    await run.clients.rows.put(progress_row(run.step.name, value))
-
-
-def _of(cursor: Cursor) -> int | None:
-    """Return how many users there will be: never fewer than are done, exact once all are read, None while nobody knows."""
-    if cursor.collection != "users":
-        return cursor.users
-    return max(cursor.of, cursor.users) if cursor.of else None
+    return Row(CURSOR_ROW, cursor.to_row())

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain import schedule
+from shared.domain.directory import User, record_of
 from shared.domain.grant import IS_PROVED, Direction, Facts, Row
 from shared.domain.intents import probe_row
 from shared.domain.outcomes import Done, Failed, Outcome, Wait
@@ -84,7 +85,8 @@ async def _mailboxes(run: Run, exchange: Exchange, request: Request) -> Mailboxe
     people: list[tuple[str, Sequence[str]]] = []
     page = await directory.users()
     for _ in range(MOST_PAGES):
-        people += [(user.mail, user.addresses) for user in page.items if user.enabled]
+        users = (record_of(User, change) for change in page.items)
+        people += [(user.mail, user.addresses) for user in users if isinstance(user, User) and user.enabled]
         found = _chosen(people, domains)
         if not page.next_link or (domains <= found.primary.keys() and found.aliases):
             break

@@ -64,7 +64,7 @@ async def _directory(run: Run) -> list[MissingFact]:
     current = await run.clients.directory.current(run.grant.tenant_id)
     if current is None:
         return [MissingFact("the synced directory is gone", StepName.DIRECTORY_SYNC)]
-    synced = set(run.grant.steps[StepName.DIRECTORY_SYNC].facts.get("domains", ()))
+    synced = {domain.name for domain in await run.clients.directory.domains(run.grant.tenant_id) if domain.is_verified}
     verified = {domain.name for domain in await directory.domains() if domain.is_verified}
     return [
         MissingFact(

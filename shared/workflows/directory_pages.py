@@ -1,0 +1,174 @@
+"""How pages of a tenant's directory become rows: the next ones are fetched while the last ones are written.
+
+Delta pages are small and their size is Microsoft's choice; they are joined until about a list's page is full, so that a
+transaction is worth its request. Memory holds two such batches, whatever the tenant's size.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.domain.directory import DirectoryChange, Edit, Record, User, edits_of, folded, record_of, unknown
+from shared.domain.sync import Tally, tally
+from shared.ports import Directory, DirectoryWriter, Page, RefusedError, TransientError
+
+BATCH = 999
+"""How many items are written together, at the least while there are more."""
+
+Read = Callable[[str], Awaitable[Page]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What some pages in a row have told, and the last of them. ``error`` is what was met after them; they still count."""
+
+    changes: tuple[DirectoryChange, ...]
+    last: Page
+    error: TransientError | RefusedError | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """True where nothing follows."""
+        return self.error is None and not self.last.next_link
+
+    @property
+    def ends(self) -> bool:
+        """True where nothing can be read right after it."""
+        return self.error is not None or self.last.pause is not None or self.is_last
+
+
+async def read_batch(read: Read, link: str) -> Batch:
+    """Read pages until there are enough items, or no more, or Microsoft is better left alone. What goes wrong is told in it."""
+    changes: list[DirectoryChange] = []
+    page = Page((), next_link=link)
+    try:
+        page = await read(link)
+        changes += page.items
+        while page.next_link and len(changes) < BATCH and page.pause is None:
+            page = await read(page.next_link)
+            changes += page.items
+    except (TransientError, RefusedError) as error:
+        return Batch(tuple(changes), page, error)
+    return Batch(tuple(changes), page)
+
+
+async def batches(read: Read, link: str, goes_on: Callable[[], bool]) -> AsyncGenerator[Batch]:
+    """Give batches while ``goes_on`` says so when one is read; the next is fetched while the caller handles the last."""
+    ahead: asyncio.Task[Batch] | None = asyncio.create_task(read_batch(read, link))
+    try:
+        while ahead is not None:
+            batch = await ahead
+            is_last = batch.ends or not goes_on()
+            ahead = None if is_last else asyncio.create_task(read_batch(read, batch.last.next_link))
+            yield batch
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+
+class Sink(Protocol):
+    """Takes what was read of one kind of object, and writes it."""
+
+    async def take(self, changes: Sequence[DirectoryChange], *, is_repeated: bool) -> Tally:
+        """Write the changes, and say what they came to. ``is_repeated``: a killed run may have written some of them."""
+
+    @property
+    def is_behind(self) -> bool:
+        """True where something of the last batch is still to be written, with the next one or by ``flush``."""
+
+    async def flush(self) -> None:
+        """Write what is left."""
+
+
+@dataclass
+class Fill:
+    """Fills a new generation: rows are inserted, and only where some are there already is read what is stored.
+
+    The addresses of one batch are inserted together with the records of the next: records always go first, and each transaction
+    is as full as it can be.
+    """
+
+    directory: Directory
+    writer: DirectoryWriter
+    kind: type[Record]
+    carried: tuple[User, ...] = field(default=())
+
+    async def take(self, changes: Sequence[DirectoryChange], *, is_repeated: bool) -> Tally:
+        """See ``Sink``."""
+        told: Mapping[str, DirectoryChange] = folded(changes)
+        if not is_repeated and all(change.is_telling(self.kind) and not change.is_removed for change in told.values()):
+            records = [record_of(self.kind, change) for change in told.values()]
+            members = {change.object_id: change.members for change in told.values() if change.members}
+            if await self.writer.insert(records, members, self.carried):
+                self.carried = tuple(record for record in records if isinstance(record, User))
+                return tally([Edit(None, record) for record in records])
+        return await self._mend(told)
+
+    @property
+    def is_behind(self) -> bool:
+        """See ``Sink``."""
+        return bool(self.carried)
+
+    async def flush(self) -> None:
+        """See ``Sink``."""
+        if self.carried and not await self.writer.insert((), {}, self.carried):
+            await self._mend({})
+        self.carried = ()
+
+    async def _mend(self, told: Mapping[str, DirectoryChange]) -> Tally:
+        """Write rows of which some are there already, with what is left of the batch before."""
+        left = [Edit(user, user) for user in self.carried if user.object_id not in told]
+        stored = await self.writer.records(self.kind, list(told))
+        told = await completed(self.directory, self.kind, told, stored, is_new=True)
+        edits = edits_of(self.kind, told, stored)
+        await self.writer.write([*left, *edits], is_repeated=True)
+        self.carried = ()
+        return tally(edits)
+
+
+@dataclass
+class Changes:
+    """Changes the current generation in place: what is stored is read, and only what differs is written."""
+
+    directory: Directory
+    writer: DirectoryWriter
+    kind: type[Record]
+
+    async def take(self, changes: Sequence[DirectoryChange], *, is_repeated: bool) -> Tally:
+        """See ``Sink``."""
+        told: Mapping[str, DirectoryChange] = folded(changes)
+        stored = await self.writer.records(self.kind, list(told))
+        told = await completed(self.directory, self.kind, told, stored)
+        edits = edits_of(self.kind, told, stored)
+        await self.writer.write(edits, is_repeated=is_repeated)
+        return tally(edits)
+
+    @property
+    def is_behind(self) -> bool:
+        """See ``Sink``: it never is."""
+        return False
+
+    async def flush(self) -> None:
+        """See ``Sink``: there is nothing left."""
+
+
+async def completed(
+    directory: Directory,
+    kind: type[Record],
+    told: Mapping[str, DirectoryChange],
+    stored: Mapping[str, Record],
+    *,
+    is_new: bool = False,
+) -> Mapping[str, DirectoryChange]:
+    """Return the changes, with those users read whole of whom too little is known; ``is_new``: what tells enough is whole.
+
+    A delta item may carry changed properties only, of a user who was never stored: the list came from an older replica.
+    Of a group the first item always tells it, for its changes are read from the beginning.
+    """
+    if kind is not User:
+        return told
+    partly = [each for each in unknown(kind, told, stored) if not (is_new and told[each].is_telling(kind))]
+    whole = {change.object_id: change for change in (await directory.whole_users(partly) if partly else ())}
+    return {**told, **whole}
