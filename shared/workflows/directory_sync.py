@@ -22,7 +22,7 @@ from shared.domain.directory import DirectoryState, Group, Record, SyncedDomain,
 from shared.domain.grant import Row, ScopeKind
 from shared.domain.outcomes import Done, Failed, Outcome, Progress
 from shared.domain.problems import GrantlineError, problem
-from shared.domain.steps import STEPS, StepName, StepState
+from shared.domain.steps import STEPS, StepName
 from shared.domain.sync import Cursor, Plan, Stage, Tally
 from shared.ports import Directory, Domain, Page, RefusedError, TransientError
 from shared.workflows.directory_pages import Changes, Fill, Read, Sink, batches
@@ -31,15 +31,12 @@ from shared.workflows.run import Run, progress_row
 LOG = logging.getLogger(__name__)
 
 CURSOR_ROW = "sync|directory"
+"""Both steps go on from it: no run of one begins while one of the other is under way (``StepDefinition.apart_from``)."""
 PAGE_EXPIRED = "page_expired"
-SYNCS = (StepName.DIRECTORY_SYNC, StepName.DAILY_SYNC)
-"""The steps that this workflow does. They share one cursor, so only one of them works at a time."""
 MARGIN = timedelta(seconds=15)
 """What a slice leaves of its run for the page that is under way, and for its outcome."""
 SHOWN_EVERY = timedelta(seconds=2)
 """How often the progress is written at the most."""
-GIVES_WAY = timedelta(seconds=30)
-"""How long one of the two syncs waits for the other before it looks again."""
 READERS_CACHE = timedelta(minutes=15)
 """How long a former generation stays, for readers who still look there (docs/tables.md)."""
 AT_ONCE = 8
@@ -102,10 +99,6 @@ class PausedError(Exception):
 
 async def directory_sync(run: Run) -> Outcome:
     """Sync one slice."""
-    if _other_is_running(run):
-        busy = problem("kept_failing", raw="another sync of the directory does not end")
-        why = "the directory is being synced already"
-        return run.wait(GIVES_WAY, why, give_up=STEPS[run.step.name].give_up, then=Failed(problem=busy))
     directory = run.clients.microsoft.directory(run.grant.tenant_id)
     current = await run.clients.directory.current(run.grant.tenant_id)
     part = Slice(run, directory, current, run.clock(), run.deadline - MARGIN)
@@ -118,11 +111,6 @@ async def directory_sync(run: Run) -> Outcome:
         return await _work(part, cursor)
     except PausedError as paused:
         return await _paused(part, paused)
-
-
-def _other_is_running(run: Run) -> bool:
-    others = (run.grant.steps[name] for name in SYNCS if name is not run.step.name)
-    return any(step.state is StepState.RUNNING for step in others)
 
 
 async def _work(part: Slice, cursor: Cursor) -> Outcome:

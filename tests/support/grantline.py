@@ -167,25 +167,26 @@ async def grantline(connection: str, options: Options | None = None, **settings:
     async with serve(chosen) as simulation:
         facts = ready(simulation)
         clock = TestClock()
-        environment = {
-            **APP_SETTINGS,
-            "AzureWebJobsStorage": connection,
-            "GRANTLINE_SEALING_KEY": urlsafe_b64encode(bytes(range(32))).decode(),
-            "GRANTLINE_AUTHORITY_URL": simulation.url,
-            "GRANTLINE_GRAPH_URL": simulation.url,
-            "GRANTLINE_EXCHANGE_URL": simulation.url,
-            "GRANTLINE_MANAGEMENT_URL": simulation.url,
-            "GRANTLINE_PORTAL_URL": simulation.url,
-            "GRANTLINE_CA_FILE": str(simulation.ca_file),
-            "GRANTLINE_DNS_RESOLVER": simulation.dns_address,
-            **_credentials(facts),
-            **settings,
-        }
-        container = await build(app_settings.load(environment), Overrides(clock=clock))
+        container = await build(app_settings.load(environment(connection, facts, **settings)), Overrides(clock=clock))
         try:
             yield Grantline(container, simulation, clock, facts)
         finally:
             await container.close()
+
+
+def environment(connection: str, facts: Mapping[str, Any], **settings: str) -> dict[str, str]:
+    """Return the app settings for a storage account and for what a simulated Microsoft 365 prints when it is ready."""
+    services = ("AUTHORITY", "GRAPH", "EXCHANGE", "MANAGEMENT", "PORTAL")
+    return {
+        **APP_SETTINGS,
+        "AzureWebJobsStorage": connection,
+        "GRANTLINE_SEALING_KEY": urlsafe_b64encode(bytes(range(32))).decode(),
+        **{f"GRANTLINE_{name}_URL": facts["url"] for name in services},
+        "GRANTLINE_CA_FILE": facts["ca_file"],
+        "GRANTLINE_DNS_RESOLVER": facts["dns"],
+        **_credentials(facts),
+        **settings,
+    }
 
 
 def _credentials(facts: Mapping[str, Any]) -> dict[str, str]:

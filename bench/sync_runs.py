@@ -1,0 +1,212 @@
+"""One run of a directory sync's benchmark, in a process of its own: Grantline's own, or one of its peers.
+
+The task comes as JSON on standard input. The numbers go as one line of JSON to standard output: seconds, users, and the most
+memory that the process ever held, in MiB. What loads modules, signs in or prepares rows is never timed.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import groupby
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+from azure.data.tables.aio import TableClient, TableServiceClient
+
+from local.microsoft365.seed import default_seeds, user_directory
+from local.microsoft365.simulation import Simulation
+from shared import settings as app_settings
+from shared.container import Overrides, build
+from shared.domain.directory import User, shards_for
+from shared.domain.grant import Grant
+from shared.domain.steps import StepName, StepState
+from shared.microsoft.graph import USER_PROPERTIES, smtp_addresses
+from shared.microsoft.transport import tls_context
+from shared.settings import Settings
+from shared.storage import keys, table
+from shared.storage.codec import Columns
+from shared.storage.directory import AT_ONCE, address_row, batches, shard_partition, user_row
+from shared.storage.records import USER
+from shared.storage.service import open_service
+from shared.storage.table import Operation, side_by_side
+from tests.support.grantline import Grantline, TestClock, environment
+
+Numbers = dict[str, Any]
+TIMEOUT = 60
+
+
+class Task:
+    """What is to be run: the tenant as the simulated Microsoft 365 told it, the storage, and how many users there are."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.run: str = document["run"]
+        self.facts: Mapping[str, Any] = document["tenant"]
+        self.users: int = document["users"]
+        self.settings: Settings = app_settings.load(environment(document["storage"], self.facts))
+        self.tenant_id: str = self.facts["tenant_id"]
+
+    @asynccontextmanager
+    async def grantline(self) -> AsyncIterator[Grantline]:
+        """Open Grantline on the storage, without a functions host."""
+        clock = TestClock()
+        container = await build(self.settings, Overrides(clock=clock))
+        elsewhere = cast("Simulation", SimpleNamespace(ca_file=self.facts["ca_file"], url=self.facts["url"]))
+        try:
+            yield Grantline(container, elsewhere, clock, self.facts)
+        finally:
+            await container.close()
+
+    @asynccontextmanager
+    async def graph(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Open an HTTP client that is signed in to Graph as the directory application, once an administrator has consented."""
+        application = self.facts["applications"]["directory"]
+        form = {"grant_type": "client_credentials", "scope": "https://graph.microsoft.com/.default", **application}
+        verified = tls_context(self.facts["ca_file"])
+        async with httpx.AsyncClient(base_url=self.facts["url"], verify=verified, trust_env=False, timeout=TIMEOUT) as http:
+            answer = await http.post(f"/{self.tenant_id}/oauth2/v2.0/token", data=form)
+            http.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
+            yield http
+
+
+async def sync(task: Task) -> Numbers:
+    """Grantline's first sync, slice after slice, as the queue would run it."""
+    async with task.grantline() as running:
+        grant_id = await running.start()
+        await running.until(grant_id, StepName.DIRECTORY_SYNC)
+        begun = time.perf_counter()
+        grant = await settled(running, grant_id, StepName.DIRECTORY_SYNC)
+        seconds = time.perf_counter() - begun
+        users = grant.steps[StepName.DIRECTORY_SYNC].facts["users"]
+        return {"seconds": seconds, "users": users}
+
+
+async def settled(running: Grantline, grant_id: str, name: StepName) -> Grant:
+    """Run a step to its end, and see it done."""
+    while True:
+        grant = await running.work(grant_id, name)
+        if grant.steps[name].state not in (StepState.QUEUED, StepState.WAITING):
+            assert grant.steps[name].state is StepState.DONE, (grant.steps[name].state, grant.steps[name].reason)
+            return grant
+
+
+async def read(task: Task) -> Numbers:
+    """The raw page reader: every page of the list, one after the other, parsed and thrown away."""
+    await consented(task)
+    async with task.graph() as http:
+        begun, users = time.perf_counter(), 0
+        url = f"/v1.0/users?$select={','.join(USER_PROPERTIES)}&$top=999"
+        while url:
+            page = (await http.get(url)).raise_for_status().json()
+            users += len(page["value"])
+            url = page.get("@odata.nextLink", "")
+        return {"seconds": time.perf_counter() - begun, "users": users}
+
+
+async def consented(task: Task) -> None:
+    """Have an administrator consent, so that the applications are let in."""
+    async with task.grantline() as running:
+        await running.until(await running.start(), StepName.DIRECTORY_SYNC)
+
+
+async def write(task: Task) -> Numbers:
+    """The raw table writer: the rows that Grantline would write, made beforehand, in transactions as full as they can be."""
+    service = await open_service(task.settings)
+    directory = service.table("directory")
+    work = [partial(directory.transaction, operations) for operations in transactions(task)]
+    begun = time.perf_counter()
+    await side_by_side(work, AT_ONCE)
+    seconds = time.perf_counter() - begun
+    await service.resources.aclose()
+    return {"seconds": seconds, "users": task.users, "transactions": len(work)}
+
+
+def transactions(task: Task) -> list[list[Operation]]:
+    """Return the rows of all users, each partition's in full transactions, in turn so that no partition is written alone."""
+    shards = shards_for(task.users)
+    rows = sorted((keys.shard(row, shards), row, columns) for user in users_of(task) for row, columns in rows_of(user))
+    cut = []
+    for shard, found in groupby(rows, key=lambda each: each[0]):
+        partition = shard_partition(task.tenant_id, 1, shard)
+        operations = [table.create(table.entity(partition, row, columns)) for _, row, columns in found]
+        cut.append(list(batches(operations)))
+    longest = max(map(len, cut))
+    return [partition[number] for number in range(longest) for partition in cut if number < len(partition)]
+
+
+def users_of(task: Task) -> Iterator[User]:
+    """Return the tenant's users as Grantline's records."""
+    for user in user_directory(default_seeds(task.users)[0]):
+        addresses = smtp_addresses(user.proxy_addresses)
+        names = (user.id, user.user_principal_name, user.display_name, user.mail or "")
+        yield User(*names, addresses, enabled=user.account_enabled, user_type=user.user_type)
+
+
+def rows_of(user: User) -> Iterator[tuple[str, Columns]]:
+    """Return a user's rows: its own, and one for each address."""
+    columns = USER.write(user)
+    for row in (user_row(user.user_id), *map(address_row, user.addresses)):
+        yield row, columns
+
+
+async def typed(task: Task) -> Numbers:
+    """The typed SDK: its models, its page iterator, and one upsert for each row, one after the other, as its samples do it."""
+    from kiota_abstractions.base_request_configuration import RequestConfiguration  # noqa: PLC0415 - heavy: this run's alone
+    from msgraph.generated.users.users_request_builder import UsersRequestBuilder  # noqa: PLC0415
+    from msgraph_core.tasks.page_iterator import PageIterator  # noqa: PLC0415
+
+    async with task.grantline() as running, await open_table(task.settings) as rows:
+        await running.until(await running.start(), StepName.DIRECTORY_SYNC)
+        _, client = await running.container.microsoft.directory(task.tenant_id)._graph.builders()  # type: ignore[attr-defined] # noqa: SLF001
+        parameters = UsersRequestBuilder.UsersRequestBuilderGetQueryParameters
+        await client.users.get(RequestConfiguration(query_parameters=parameters(select=list(USER_PROPERTIES), top=1)))
+        shards = shards_for(task.users)
+        begun = time.perf_counter()
+        first = await client.users.get(RequestConfiguration(query_parameters=parameters(select=list(USER_PROPERTIES), top=999)))
+        found: list[Any] = []
+
+        def keep(user: Any) -> bool:
+            found.append(user)
+            return True
+
+        await PageIterator(first, client.request_adapter).iterate(keep)
+        for user in map(typed_user, found):
+            for row, columns in rows_of(user):
+                partition = shard_partition(task.tenant_id, 1, keys.shard(row, shards))
+                await rows.upsert_entity(table.entity(partition, row, columns))
+        return {"seconds": time.perf_counter() - begun, "users": len(found)}
+
+
+def typed_user(user: Any) -> User:
+    """Return Grantline's record of the SDK's model of a user."""
+    addresses = smtp_addresses(user.proxy_addresses or ())
+    names = (user.id, user.user_principal_name, user.display_name, user.mail or "")
+    return User(*names, addresses, enabled=bool(user.account_enabled), user_type=user.user_type)
+
+
+async def open_table(settings: Settings) -> TableClient:
+    """Return Azure's own client of the table, which is created."""
+    assert settings.storage_connection
+    service = TableServiceClient.from_connection_string(settings.storage_connection.get_secret_value())
+    return await service.create_table_if_not_exists("directory")
+
+
+RUNS: Mapping[str, Callable[[Task], Coroutine[Any, Any, Numbers]]] = {"sync": sync, "read": read, "write": write, "typed": typed}
+"""Every run by its name."""
+
+
+def main() -> None:
+    """Do the task, and print its numbers."""
+    task = Task(json.load(sys.stdin))
+    numbers: Numbers = asyncio.run(RUNS[task.run](task))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({**numbers, "memory": memory}))
+
+
+if __name__ == "__main__":
+    main()
