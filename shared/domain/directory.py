@@ -107,7 +107,7 @@ class DirectoryChange:
             return replace(later, resets=True)
         return DirectoryChange(
             self.object_id,
-            {**self.values, **later.values},
+            dict(later.values) if later.is_whole else {**self.values, **later.values},
             is_whole=self.is_whole or later.is_whole,
             resets=self.resets,
             members=self.members + later.members,
