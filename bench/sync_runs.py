@@ -31,7 +31,8 @@ from shared.microsoft.transport import tls_context
 from shared.settings import Settings
 from shared.storage import keys, table
 from shared.storage.codec import Columns
-from shared.storage.directory import AT_ONCE, address_row, batches, shard_partition, user_row
+from shared.storage.directory_rows import address_row, object_row, partition_of, shard_of
+from shared.storage.directory_writer import AT_ONCE
 from shared.storage.records import USER
 from shared.storage.service import open_service
 from shared.storage.table import Operation, side_by_side

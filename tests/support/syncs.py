@@ -9,7 +9,7 @@ from shared.domain.steps import StepName, StepState
 from shared.engine import Engine
 from shared.microsoft.graph import smtp_addresses
 from shared.ports import Directory, Microsoft, Page
-from shared.storage.directory import shard_partition
+from shared.storage.directory_rows import shard_partition
 from shared.storage.table import Table
 from shared.workflows.run import Run
 from tests.support.worlds import Case
@@ -42,7 +42,7 @@ async def seen(case: Case) -> dict[str, Any] | None:
         return None
     rows: dict[str, Any] = {}
     for shard in range(state.shards):
-        partition = shard_partition(case.tenant_id, state.generation, shard)
+        partition = shard_partition(case.tenant_id, state.copy, shard)
         for row in await table_of(case).between(partition, "", ""):
             rows[row.row] = {name: value for name, value in row.columns.items() if name != "version"}
     rows = {key: columns for key, columns in rows.items() if key != "count"}

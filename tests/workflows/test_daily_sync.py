@@ -1,4 +1,4 @@
-"""The daily sync: what changed is applied in place; a list is compared once with everything; nobody ever sees half a directory."""
+"""The daily sync: what changed is applied in place; a list is compared once with everything; nobody sees half a directory."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -192,7 +192,7 @@ async def test_a_former_generation_is_deleted_once_nobody_reads_it(case: Case) -
     assert step.state is StepState.WAITING
     assert step.clock is not None
     assert step.clock - state.synced_at <= READERS_CACHE + timedelta(seconds=1)
-    kept = [row for row in await table_of(case).query("PartitionKey ge @first and PartitionKey lt @last", _first(case))]
+    kept = await table_of(case).query("PartitionKey ge @first and PartitionKey lt @last", _first(case))
 
     step = await case.settle(DAILY)
 
@@ -211,7 +211,7 @@ def _first(case: Case) -> dict[str, str]:
 
 
 async def test_a_day_costs_what_has_changed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request or two for each collection, and rows for those alone who changed; a day without changes writes no row of theirs."""
+    """A request for each collection, and rows for those alone who changed; a day without changes writes no row of theirs."""
     await _daily(case)
     written: list[str] = []
     encode = transactions.encode
