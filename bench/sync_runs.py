@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,15 +22,15 @@ from local.microsoft365.seed import default_seeds, user_directory
 from local.microsoft365.simulation import Simulation
 from shared import settings as app_settings
 from shared.container import Overrides, build
-from shared.domain.directory import User, shards_for
+from shared.domain.directory import Generation, User, shards_for
 from shared.domain.grant import Grant
 from shared.domain.steps import StepName, StepState
 from shared.microsoft.graph import USER_PROPERTIES, smtp_addresses
 from shared.microsoft.transport import tls_context
 from shared.settings import Settings
-from shared.storage import keys, table
+from shared.storage import table
 from shared.storage.codec import Columns
-from shared.storage.directory_rows import address_row, object_row, partition_of, shard_of
+from shared.storage.directory_rows import address_row, object_row, partition_of
 from shared.storage.directory_writer import AT_ONCE
 from shared.storage.records import USER
 from shared.storage.service import open_service
@@ -51,6 +50,7 @@ class Task:
         self.users: int = document["users"]
         self.settings: Settings = app_settings.load(environment(document["storage"], self.facts))
         self.tenant_id: str = self.facts["tenant_id"]
+        self.generation = Generation(1, shards_for(self.users))
 
     @asynccontextmanager
     async def grantline(self) -> AsyncIterator[Grantline]:
@@ -129,13 +129,12 @@ async def write(task: Task) -> Numbers:
 
 def transactions(task: Task) -> list[list[Operation]]:
     """Return the rows of all users, each partition's in full transactions, in turn so that no partition is written alone."""
-    shards = shards_for(task.users)
-    rows = sorted((keys.shard(row, shards), row, columns) for user in users_of(task) for row, columns in rows_of(user))
-    cut = []
-    for shard, found in groupby(rows, key=lambda each: each[0]):
-        partition = shard_partition(task.tenant_id, 1, shard)
-        operations = [table.create(table.entity(partition, row, columns)) for _, row, columns in found]
-        cut.append(list(batches(operations)))
+    rows: dict[str, list[Operation]] = {}
+    for user in users_of(task):
+        for row, columns in rows_of(user):
+            partition = partition_of(task.tenant_id, task.generation, row)
+            rows.setdefault(partition, []).append(table.create(table.entity(partition, row, columns)))
+    cut = [list(table.batches(operations)) for operations in rows.values()]
     longest = max(map(len, cut))
     return [partition[number] for number in range(longest) for partition in cut if number < len(partition)]
 
@@ -151,7 +150,7 @@ def users_of(task: Task) -> Iterator[User]:
 def rows_of(user: User) -> Iterator[tuple[str, Columns]]:
     """Return a user's rows: its own, and one for each address."""
     columns = USER.write(user)
-    for row in (user_row(user.user_id), *map(address_row, user.addresses)):
+    for row in (object_row(User, user.user_id), *map(address_row, user.addresses)):
         yield row, columns
 
 
@@ -166,7 +165,6 @@ async def typed(task: Task) -> Numbers:
         _, client = await running.container.microsoft.directory(task.tenant_id)._graph.builders()  # type: ignore[attr-defined] # noqa: SLF001
         parameters = UsersRequestBuilder.UsersRequestBuilderGetQueryParameters
         await client.users.get(RequestConfiguration(query_parameters=parameters(select=list(USER_PROPERTIES), top=1)))
-        shards = shards_for(task.users)
         begun = time.perf_counter()
         first = await client.users.get(RequestConfiguration(query_parameters=parameters(select=list(USER_PROPERTIES), top=999)))
         found: list[Any] = []
@@ -178,7 +176,7 @@ async def typed(task: Task) -> Numbers:
         await PageIterator(first, client.request_adapter).iterate(keep)
         for user in map(typed_user, found):
             for row, columns in rows_of(user):
-                partition = shard_partition(task.tenant_id, 1, keys.shard(row, shards))
+                partition = partition_of(task.tenant_id, task.generation, row)
                 await rows.upsert_entity(table.entity(partition, row, columns))
         return {"seconds": time.perf_counter() - begun, "users": len(found)}
 

@@ -27,6 +27,10 @@ class Batch:
     last: Page
     error: TransientError | RefusedError | None = None
 
+    def count(self, kind: type[Record]) -> int:
+        """Return how many objects it tells; a large group goes on in items that name nothing but further members."""
+        return len({change.object_id for change in self.changes if change.is_telling(kind)})
+
     @property
     def is_last(self) -> bool:
         """True where nothing follows."""

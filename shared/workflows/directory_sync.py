@@ -333,7 +333,7 @@ async def _stream(part: Slice, cursor: Cursor, kind: type[Record], read: Read) -
                 await part.save(replace(safe, is_writing=True))
                 tally = await sink.take(batch.changes, is_repeated=is_repeated)
                 before, is_repeated = cursor, False
-                cursor = _counted(cursor, kind, len(batch.changes), tally)
+                cursor = _counted(cursor, kind, batch.count(kind), tally)
                 safe = before if sink.is_behind else cursor
             cursor = replace(cursor, link=batch.last.next_link, is_writing=False)
             safe = safe if sink.is_behind else cursor
