@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import sys
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import httpx
@@ -19,9 +20,9 @@ from bench.machine import measured, simulated
 from shared.microsoft.transport import tls_context
 
 LATENCY_MS = 200
-TO_BOUND, TO_TYPED, TO_LATENCY, REQUESTS = 1.15, 10.0, 1.1, 115
+TO_BOUND, TO_TYPED, TO_LATENCY, BESIDE_PAGES = 1.15, 10.0, 1.1, 14
 """The targets: times the slower bound; times the typed SDK's rate; times the larger of all latencies and the bare writing; how
-many requests for users 100,000 users may take."""
+many requests for users may be made beside the pages of 999: 115 for 100,000 users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ async def compare(users: int, typed_users: int) -> bool:
         ("Grantline / the slower bound", found["Grantline"].seconds / bound, TO_BOUND),
         (f"with {LATENCY_MS} ms / the larger of requests and writing", late.seconds / max(latencies, bare), TO_LATENCY),
         ("typed SDK's rate x 10 / Grantline's rate", TO_TYPED * typed.rate / found["Grantline"].rate, 1.0),
-        ("requests for users / their limit", late.requests / (REQUESTS * users / 100_000), 1.0),
+        ("requests for users / their limit", late.requests / (ceil(users / 999) + BESIDE_PAGES), 1.0),
     ]
     for title, ratio, target in ratios:
         print(f"{title:<55} {ratio:>6.2f}  (target {target}){'' if ratio <= target else '  MISSED'}")

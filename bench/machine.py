@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from local import azurite
+from tests.support.grantline import CONSOLE
 
 
 @asynccontextmanager
@@ -18,8 +19,9 @@ async def simulated(users: int, *options: str) -> AsyncIterator[dict[str, Any]]:
 
     Its answers are not checked against Microsoft's description here: that is for tests, and costs more than the answers.
     """
-    command = [sys.executable, "-m", "local.microsoft365", "--json", "--users", str(users), "--contracts", os.devnull, *options]
-    process = await asyncio.create_subprocess_exec(*command, "--parent-pid", str(os.getpid()), stdout=PIPE)
+    command = [sys.executable, "-m", "local.microsoft365", "--json", "--users", str(users), "--contracts", os.devnull]
+    command += ["--console", CONSOLE, "--parent-pid", str(os.getpid()), *options]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     try:
         assert process.stdout is not None
         yield json.loads(await process.stdout.readline())

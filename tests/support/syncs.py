@@ -12,7 +12,7 @@ from shared.ports import Directory, Microsoft, Page
 from shared.storage.directory_rows import shard_partition
 from shared.storage.table import Table
 from shared.workflows.run import Run
-from tests.support.worlds import Case
+from tests.support.worlds import Case, KilledError
 
 Before = Callable[[], Awaitable[None]]
 PAGES = frozenset({"users", "user_changes", "group_changes", "group_users", "chosen_users"})
@@ -122,3 +122,14 @@ async def lease_over(case: Case, name: StepName) -> None:
     assert step.state is StepState.RUNNING
     assert step.clock is not None
     case.parts.clock.advance_to(step.clock)
+
+
+def killed_at(page: int) -> Before:
+    """Return what ends the process before a page, the first being 1."""
+    left = iter(range(page - 1))
+
+    async def before() -> None:
+        if next(left, None) is None:
+            raise KilledError
+
+    return before

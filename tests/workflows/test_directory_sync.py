@@ -13,7 +13,7 @@ from shared.microsoft import graph
 from shared.storage.table import Table
 from shared.workflows import directory_pages
 from shared.workflows.directory_sync import CURSOR_ROW
-from tests.support.syncs import Before, current, found, held, lease_over, seen, told, watching
+from tests.support.syncs import Before, current, found, held, killed_at, lease_over, seen, told, watching
 from tests.support.worlds import Case, KilledError, World, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -49,17 +49,6 @@ async def _user_pages(case: Case) -> list[str]:
     """Return, for each page of the list of users that Microsoft gave, whether it was the "first" or a "next" one."""
     given = await case.requests(operation="/users", status="200")
     return ["next" if "skiptoken" in each["query"] else "first" for each in given if "count=" not in each["query"]]
-
-
-def _killed_at(page: int) -> Before:
-    """Return what ends the process before a page, the first being 1."""
-    left = iter(range(page - 1))
-
-    async def before() -> None:
-        if next(left, None) is None:
-            raise KilledError
-
-    return before
 
 
 def _slow(case: Case, seconds: float) -> Before:
@@ -144,7 +133,7 @@ async def test_domains_are_synced_with_the_records_that_microsoft_expects(case: 
 async def test_a_crash_before_any_page_is_resumed(case: Case, page: int) -> None:
     """A process that dies leaves nothing that readers see; the next run goes on where it was, and the whole is the tenant's."""
     with pytest.raises(KilledError):
-        await case.work(SYNC, watching(case, _killed_at(page)))
+        await case.work(SYNC, watching(case, killed_at(page)))
     assert await current(case) is None
     assert await found(case, case.administrator) is None
     await lease_over(case, SYNC)
@@ -160,7 +149,7 @@ async def test_a_crash_before_any_page_is_resumed(case: Case, page: int) -> None
 async def test_a_crash_repeats_no_page_that_was_done(case: Case) -> None:
     """Of four pages two are done when the process dies: what is read again is what was being written and fetched ahead."""
     with pytest.raises(KilledError):
-        await case.work(SYNC, watching(case, _killed_at(4)))
+        await case.work(SYNC, watching(case, killed_at(4)))
     before = len(await _user_pages(case))
     await lease_over(case, SYNC)
     assert (await case.work(SYNC)).is_done
@@ -180,7 +169,7 @@ async def test_slices_resume_at_the_cursor(case: Case) -> None:
     assert (cursor["stage"], "skiptoken" in cursor["link"], cursor["is_writing"]) == ("list", True, False)
 
     with pytest.raises(KilledError):
-        await case.work(SYNC, watching(case, _killed_at(1)))
+        await case.work(SYNC, watching(case, killed_at(1)))
     assert await case.row(CURSOR_ROW) == cursor
     await lease_over(case, SYNC)
     step = await case.work(SYNC)
