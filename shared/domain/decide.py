@@ -303,7 +303,7 @@ def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> De
 
 
 def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision:
-    """End one look of what repeats: all is well, so nothing counts against what it looked at. Only news is told, or every time."""
+    """End one look of what repeats: all is well, so nothing counts against what it looked at. News is told, or every time."""
     grant = grant.with_step(replace(step, clock=next_look(grant, step, now)))
     for owner in ancestors(step.name):
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
