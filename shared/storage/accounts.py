@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from shared.ports import ACCOUNT_STATES, AccountRow, ConflictError
-from shared.storage import keys, table
+from shared.storage import keys
 from shared.storage.limits import KEY_BYTES
 from shared.storage.records import ACCOUNT, read_value, write_value
 from shared.storage.table import PAGE, Found, Table, side_by_side
@@ -53,7 +53,7 @@ class TableAccounts:
                 return
             await self._enter(row)
             await self._leave(row, _former_places(row, standing))
-            if await self._table.write(table.entity(partition, CURRENT_ROW, ACCOUNT.write(row)), found):
+            if await self._table.write(keys.entity(partition, CURRENT_ROW, ACCOUNT.write(row)), found):
                 return
         raise ConflictError(f"account {row.account_id} is being changed by others")
 
@@ -80,7 +80,7 @@ class TableAccounts:
     async def keep_counts(self, counts: Mapping[str, int], at: datetime) -> None:
         """Keep what was counted; last one wins."""
         value = {"counts": dict(counts), "at": at.isoformat()}
-        await self._table.put(table.entity(COUNTS, CURRENT_ROW, write_value(value)))
+        await self._table.put(keys.entity(COUNTS, CURRENT_ROW, write_value(value)))
 
     async def counts(self) -> tuple[Mapping[str, int], datetime] | None:
         """Return what was counted last, and when: a point read."""
@@ -98,7 +98,7 @@ class TableAccounts:
         columns = ACCOUNT.write(row)
 
         async def write(place: Place, found: Found | None) -> bool:
-            return await self._table.write(table.entity(*place, columns), found)
+            return await self._table.write(keys.entity(*place, columns), found)
 
         await side_by_side((partial(self._change, row, place, write) for place in places(row)), AT_ONCE)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from shared.domain.grant import SERVICE
 from shared.ports import Binding, ConflictError
-from shared.storage import table
+from shared.storage import keys
 from shared.storage.records import BINDING
 from shared.storage.table import Table
 
@@ -43,7 +43,7 @@ class TableBindings:
             found = await self._table.get(partition, BINDING_ROW)
             standing = BINDING.read(found.columns) if found else None
             wanted = succeed(standing, binding, instead_of)
-            row = table.entity(partition, BINDING_ROW, BINDING.write(wanted))
+            row = keys.entity(partition, BINDING_ROW, BINDING.write(wanted))
             if wanted is standing or await self._table.write(row, found):
                 return wanted
         raise ConflictError(f"tenant {binding.tenant_id} is being bound by others")
@@ -64,7 +64,7 @@ class TableBindings:
             standing = str(found.columns["grant_id"]) if found else instead_of
             if standing != instead_of:
                 return standing
-            row = table.entity(partition, SERVICE_ROW, {"version": VERSION, "grant_id": grant_id})
+            row = keys.entity(partition, SERVICE_ROW, {"version": VERSION, "grant_id": grant_id})
             if await self._table.write(row, found):
                 return grant_id
         raise ConflictError(f"account {account_id} is being bound by others")

@@ -19,9 +19,13 @@ Columns = dict[str, Any]
 """The columns of a row, without its keys."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+"""Made once: with any option of its own, ``json.dumps`` makes one for each call."""
+
+
 def to_json(value: Any) -> str:
     """Write JSON in ASCII without spaces: one character is one UTF-16 unit, and control characters are escaped."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def text_columns(name: str, text: str) -> Columns:

@@ -7,7 +7,7 @@ from datetime import UTC
 from uuid import uuid4
 
 from shared.ports import DeadLetter
-from shared.storage import table
+from shared.storage import keys
 from shared.storage.records import LETTER
 from shared.storage.table import Table
 
@@ -26,7 +26,7 @@ class TableDeadLetters:
         """Store the letter and return its id. A body too large for one property is stored in parts."""
         letter_id = letter.letter_id or f"{letter.at.astimezone(UTC).strftime(TIME)}|{uuid4().hex}"
         kept = replace(letter, letter_id=letter_id)
-        await self._table.put(table.entity(letter_id[:DAY_DIGITS], letter_id, LETTER.write(kept)))
+        await self._table.put(keys.entity(letter_id[:DAY_DIGITS], letter_id, LETTER.write(kept)))
         return letter_id
 
     async def recent(self, count: int = 50) -> list[DeadLetter]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from shared.domain.directory import Differences, DirectoryState, Generation, Group, Member, SyncedDomain, User
 from shared.ports import ConflictError, TransientError
 from shared.storage import directory_rows as rows
-from shared.storage import keys, table
+from shared.storage import keys, transactions
 from shared.storage.codec import Columns
 from shared.storage.directory_writer import AT_ONCE, TableDirectoryWriter, member_of
 from shared.storage.limits import TRANSACTION_ROWS
@@ -38,7 +38,7 @@ class TableDirectory:
 
     async def publish(self, tenant_id: str, state: DirectoryState) -> None:
         """Make ``state`` what readers read. An older generation never replaces a newer one."""
-        row = table.entity(tenant_id, rows.CURRENT_ROW, DIRECTORY.write(state))
+        row = keys.entity(tenant_id, rows.CURRENT_ROW, DIRECTORY.write(state))
         for _ in range(ATTEMPTS):
             found = await self._table.get(tenant_id, rows.CURRENT_ROW)
             if found and DIRECTORY.read(found.columns).generation > state.generation:
@@ -98,11 +98,13 @@ class TableDirectory:
         """Make these the tenant's domains; only what differs is written."""
         stored = {found.row: found.columns for found in await self._table.beginning(tenant_id, rows.DOMAIN_ROWS)}
         wanted: dict[str, Columns] = {rows.domain_row(domain.name): DOMAIN.write(domain) for domain in domains}
-        gone = [table.delete(tenant_id, row) for row in stored if row not in wanted]
+        gone = [transactions.delete(tenant_id, row) for row in stored if row not in wanted]
         changed = [
-            table.upsert(table.entity(tenant_id, row, columns)) for row, columns in wanted.items() if stored.get(row) != columns
+            transactions.upsert(keys.entity(tenant_id, row, columns))
+            for row, columns in wanted.items()
+            if stored.get(row) != columns
         ]
-        for batch in table.batches([*gone, *changed]):
+        for batch in transactions.batches([*gone, *changed]):
             await self._table.transaction(batch)
 
     async def _records(self, partition: str) -> AsyncIterator[Found]:
@@ -113,7 +115,7 @@ class TableDirectory:
 
     async def _delete(self, partition: str, names: Sequence[str]) -> None:
         parts = [names[start : start + TRANSACTION_ROWS] for start in range(0, len(names), TRANSACTION_ROWS)]
-        work = [[table.delete(partition, name) for name in part] for part in parts]
+        work = [[transactions.delete(partition, name) for name in part] for part in parts]
         await each(self._table.transaction, work, AT_ONCE)
 
 

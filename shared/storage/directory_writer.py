@@ -14,11 +14,12 @@ from itertools import islice
 from shared.domain.directory import Edit, Generation, Member, Record, User
 from shared.ports import ConflictError, TransientError
 from shared.storage import directory_rows as rows
-from shared.storage import table
+from shared.storage import keys, transactions
 from shared.storage.codec import Columns
 from shared.storage.limits import MissingError
 from shared.storage.records import COUNT, MEMBER, Counted, MemberKind
-from shared.storage.table import Found, Operation, Table, each
+from shared.storage.table import Found, Table, each
+from shared.storage.transactions import Operation
 
 AT_ONCE = 8
 """How many requests one write sends side by side."""
@@ -82,7 +83,7 @@ class TableDirectoryWriter:
             shards[shard] |= self._insertions(shard, record, members.get(record.object_id, ()))
         for row, columns in addresses_of(owners).items():
             shard = self._shard(row)
-            shards[shard][row] = Planned(table.create(self._entity(shard, row, columns)))
+            shards[shard][row] = Planned(transactions.create(self._entity(shard, row, columns)))
         await self._know(shards)
         return all(await each(lambda shard: self._inserted(shard, [*shards[shard].values()]), list(shards), AT_ONCE))
 
@@ -106,7 +107,7 @@ class TableDirectoryWriter:
         return rows.shard_partition(self._tenant_id, self._generation, shard)
 
     def _entity(self, shard: int, row: str, columns: Columns) -> Columns:
-        return table.entity(self._partition(shard), row, columns)
+        return keys.entity(self._partition(shard), row, columns)
 
     async def _get(self, row: str) -> Found | None:
         return await self._table.get(self._partition(self._shard(row)), row)
@@ -126,10 +127,10 @@ class TableDirectoryWriter:
         """Return what inserts a record, and a group's members, by row."""
         row = rows.record_row(record)
         columns = rows.CODECS[type(record)].write(record)
-        planned = {row: planned_of(table.create(self._entity(shard, row, columns)), type(record), 1)}
+        planned = {row: planned_of(transactions.create(self._entity(shard, row, columns)), type(record), 1)}
         for member in joined(members):
             name = rows.member_row(record.object_id, member)
-            planned[name] = Planned(table.create(self._entity(shard, name, member_columns(member))))
+            planned[name] = Planned(transactions.create(self._entity(shard, name, member_columns(member))))
         return planned
 
     async def _inserted(self, shard: int, planned: Sequence[Planned]) -> bool:
@@ -191,11 +192,11 @@ class TableDirectoryWriter:
     def _record_operations(self, shard: int, edit: Edit) -> list[Planned]:
         kind, row = type(object_of(edit)), rows.record_row(object_of(edit))
         if edit.record is None:
-            return [planned_of(table.delete(self._partition(shard), row), kind, -1)] if edit.former else []
+            return [planned_of(transactions.delete(self._partition(shard), row), kind, -1)] if edit.former else []
         if not edit.changes_record:
             return []
         entity = self._entity(shard, row, rows.CODECS[kind].write(edit.record))
-        return [Planned(table.upsert(entity)) if edit.former else planned_of(table.create(entity), kind, 1)]
+        return [Planned(transactions.upsert(entity)) if edit.former else planned_of(transactions.create(entity), kind, 1)]
 
     async def _member_operations(self, shard: int, edit: Edit) -> list[Planned]:
         """Return what changes a group's members: those who left go, and all go where the group did, or was gone in between."""
@@ -208,14 +209,14 @@ class TableDirectoryWriter:
             left = [rows.member_row(group_id, member) for member in last_of(edit.members) if member.is_removed]
             is_there = await each(partial(self._table.exists, self._partition(shard)), left, AT_ONCE)
             gone = [row for row, there in zip(left, is_there, strict=True) if there]
-        deletes = [Planned(table.delete(self._partition(shard), row)) for row in gone if row not in written]
-        return deletes + [Planned(table.upsert(self._entity(shard, row, columns))) for row, columns in written.items()]
+        deletes = [Planned(transactions.delete(self._partition(shard), row)) for row in gone if row not in written]
+        return deletes + [Planned(transactions.upsert(self._entity(shard, row, columns))) for row, columns in written.items()]
 
     async def _write_addresses(self, records: Sequence[Record | None]) -> None:
         shards: defaultdict[int, list[Operation]] = defaultdict(list)
         for row, columns in addresses_of([record for record in records if isinstance(record, User)]).items():
-            shards[self._shard(row)].append(table.upsert(self._entity(self._shard(row), row, columns)))
-        work = [batch for operations in shards.values() for batch in table.batches(operations)]
+            shards[self._shard(row)].append(transactions.upsert(self._entity(self._shard(row), row, columns)))
+        work = [batch for operations in shards.values() for batch in transactions.batches(operations)]
         await each(self._table.attempt, work, AT_ONCE)
 
     # --- transactions --------------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ class TableDirectoryWriter:
     async def _run(self, shard: int, planned: Sequence[Planned]) -> None:
         """Carry out what is planned for one shard, transaction by transaction, each with the shard's new count."""
         rest = iter(planned)
-        for batch in table.batches((one.operation for one in planned), room=1):
+        for batch in transactions.batches((one.operation for one in planned), room=1):
             part = list(islice(rest, len(batch)))
             await self._commit(shard, batch, sum(one.users for one in part), sum(one.groups for one in part))
 
@@ -236,7 +237,7 @@ class TableDirectoryWriter:
         known = self._known.pop(shard)
         counted = known.counted.plus(users, groups)
         row = self._entity(shard, rows.COUNT_ROW, COUNT.write(counted))
-        first = table.update(row, known.etag) if known.etag else table.create(row)
+        first = transactions.update(row, known.etag) if known.etag else transactions.create(row)
         try:
             self._known[shard] = Known(counted, await self._table.attempt([first, *operations]))
         except (ConflictError, MissingError):

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.schedule import floor_minute
 from shared.ports import DueRow
-from shared.storage import keys, table
+from shared.storage import keys
 from shared.storage.table import Table
 
 PARTITION = "due"
@@ -21,7 +21,7 @@ class TableDueIndex:
 
     async def put(self, row: DueRow) -> None:
         """Write the row; writing it twice is no error. Raises ValueError when its time is not a whole minute."""
-        await self._table.put(table.entity(PARTITION, _row_key(row), {"version": VERSION}))
+        await self._table.put(keys.entity(PARTITION, _row_key(row), {"version": VERSION}))
 
     async def until(self, now: datetime, limit: int = SWEEP_ROWS) -> list[DueRow]:
         """Return the rows at or before ``now``, oldest first, at most ``limit``."""

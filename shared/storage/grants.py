@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 from shared.domain.grant import Event, Facts, Grant, Row
 from shared.ports import Change, Stored
-from shared.storage import keys, table
+from shared.storage import keys, transactions
 from shared.storage.records import EVENT, read_grant, read_value, write_grant, write_value
-from shared.storage.table import Operation, Table
+from shared.storage.table import Table
+from shared.storage.transactions import Operation
 
 GRANT_ROW = "grant"
 EVENT_ROWS = "event|"
@@ -32,9 +33,9 @@ class TableGrantStore:
     async def create(self, change: Change) -> Stored:
         """Insert a new grant with its first events and rows in one transaction. Raises ConflictError when any of them exists."""
         grant = change.grant
-        first = table.create(_grant_entity(grant))
-        events = [table.create(_event_entity(grant.grant_id, event)) for event in change.events]
-        rows = [table.create(_row_entity(grant.grant_id, row)) for row in change.rows]
+        first = transactions.create(_grant_entity(grant))
+        events = [transactions.create(_event_entity(grant.grant_id, event)) for event in change.events]
+        rows = [transactions.create(_row_entity(grant.grant_id, row)) for row in change.rows]
         return Stored(grant, await self._table.transaction([first, *events, *rows]))
 
     async def save(self, stored: Stored, change: Change) -> Stored:
@@ -44,7 +45,7 @@ class TableGrantStore:
         happens in between is a conflict, and the caller reads again: a row that another save has deleted or written means
         another ETag of the grant.
         """
-        first = table.update(_grant_entity(change.grant), stored.etag)
+        first = transactions.update(_grant_entity(change.grant), stored.etag)
         return Stored(change.grant, await self._table.transaction([first, *await self._others(change)]))
 
     async def row(self, grant_id: str, key: str) -> Facts | None:
@@ -72,26 +73,26 @@ class TableGrantStore:
     async def _others(self, change: Change) -> Iterable[Operation]:
         """Return all operations of a change but the grant row's; of rows with one key the last counts, and a delete most."""
         grant_id = change.grant.grant_id
-        operations = {event_row(event.seq): table.create(_event_entity(grant_id, event)) for event in change.events}
-        operations |= {row.key: table.upsert(_row_entity(grant_id, row)) for row in change.rows}
+        operations = {event_row(event.seq): transactions.create(_event_entity(grant_id, event)) for event in change.events}
+        operations |= {row.key: transactions.upsert(_row_entity(grant_id, row)) for row in change.rows}
         deletes = list(dict.fromkeys(change.deletes))
         found = await asyncio.gather(*(self._table.exists(grant_id, key) for key in deletes))
         for key, is_there in zip(deletes, found, strict=True):
             operations.pop(key, None)
             if is_there:
-                operations[key] = table.delete(grant_id, key)
+                operations[key] = transactions.delete(grant_id, key)
         return operations.values()
 
 
 def _grant_entity(grant: Grant) -> dict[str, object]:
-    return table.entity(grant.grant_id, GRANT_ROW, write_grant(grant))
+    return keys.entity(grant.grant_id, GRANT_ROW, write_grant(grant))
 
 
 def _event_entity(grant_id: str, event: Event) -> dict[str, object]:
-    return table.entity(grant_id, event_row(event.seq), EVENT.write(event))
+    return keys.entity(grant_id, event_row(event.seq), EVENT.write(event))
 
 
 def _row_entity(grant_id: str, row: Row) -> dict[str, object]:
     if row.key == GRANT_ROW or row.key.startswith(EVENT_ROWS):
         raise ValueError(f"{row.key!r} is written by transitions only")
-    return table.entity(grant_id, row.key, write_value(row.value))
+    return keys.entity(grant_id, row.key, write_value(row.value))

@@ -8,6 +8,7 @@ Table storage forbids ``/ \ # ?`` and control characters in keys
 import re
 import zlib
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import unquote
 
 _FORBIDDEN = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
@@ -25,6 +26,11 @@ def encode(name: str) -> str:
 def decode(key: str) -> str:
     """Return the name that ``encode`` made a key of."""
     return unquote(key)
+
+
+def entity(partition: str, row: str, columns: dict[str, Any]) -> dict[str, Any]:
+    """Return a row's columns with its keys, encoded."""
+    return {"PartitionKey": encode(partition), "RowKey": encode(row), **columns}
 
 
 def order(key: str) -> bytes:

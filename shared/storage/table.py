@@ -1,11 +1,10 @@
 """One table of Azure Table storage: points, ranges and transactions, in Grantline's errors."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from azure.core import MatchConditions
 from azure.data.tables import TableEntity, UpdateMode
@@ -15,16 +14,13 @@ from shared.ports import ConflictError
 from shared.storage import keys
 from shared.storage.codec import Columns
 from shared.storage.errors import committing, translated
-from shared.storage.limits import OPERATION_OVERHEAD, TRANSACTION_BYTES, TRANSACTION_ROWS, MissingError, TooLargeError
+from shared.storage.limits import MissingError
+from shared.storage.transactions import Operation, check_size, create, send, update
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 PAGE = 1000
 """How many rows Table storage returns at once, at the most."""
-BATCH_BYTES = 1024 * 1024
-"""How large a transaction becomes where rows may be spread over several: a larger body would hold up the event loop."""
-Operation = tuple[str, Columns, dict[str, Any]]
-"""One operation of a transaction, as the SDK takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +31,6 @@ class Found:
     row: str
     columns: Columns
     etag: str
-
-
-def entity(partition: str, row: str, columns: Columns) -> Columns:
-    """Return the columns with the keys, encoded."""
-    return {"PartitionKey": keys.encode(partition), "RowKey": keys.encode(row), **columns}
-
-
-def create(found: Columns) -> Operation:
-    """Insert a row; the transaction fails when it exists."""
-    return ("create", found, {})
-
-
-def upsert(found: Columns) -> Operation:
-    """Write a row, whether it exists or not."""
-    return ("upsert", found, {"mode": UpdateMode.REPLACE})
-
-
-def update(found: Columns, etag: str) -> Operation:
-    """Replace a row if its ETag still matches."""
-    return ("update", found, {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified})
-
-
-def delete(partition: str, row: str) -> Operation:
-    """Delete a row; the transaction fails when it does not exist."""
-    return ("delete", entity(partition, row, {}), {})
-
-
-def size(columns: Columns) -> int:
-    """Return how many bytes an operation takes in a transaction, at the most (the SDK writes JSON in ASCII)."""
-    return len(json.dumps(columns)) + OPERATION_OVERHEAD
 
 
 class Table:
@@ -175,8 +141,7 @@ class Table:
         """
         check_size(operations)
         with committing():
-            results = await self._client.submit_transaction(operations)
-        return str(results[0].get("etag", ""))
+            return (await send(self._client, operations))[0]
 
     async def attempt(self, operations: Sequence[Operation]) -> str:
         """Like ``transaction``, for whoever may carry it out twice or can find out what became of it.
@@ -185,8 +150,7 @@ class Table:
         """
         check_size(operations)
         with translated():
-            results = await self._client.submit_transaction(operations)
-        return str(results[0].get("etag", ""))
+            return (await send(self._client, operations))[0]
 
 
 async def side_by_side(work: Iterable[Callable[[], Awaitable[object]]], at_once: int) -> None:
@@ -215,31 +179,6 @@ async def each(function: Callable[[ItemT], Awaitable[T]], items: Iterable[ItemT]
 
     await side_by_side((partial(one, number) for number in range(len(known))), at_once)
     return [found[number] for number in range(len(known))]
-
-
-def batches(operations: Iterable[Operation], room: int = 0) -> Iterator[list[Operation]]:
-    """Cut operations of one partition into transactions of a fair size, with room in each for so many small rows more."""
-    most_rows, most_bytes = TRANSACTION_ROWS - room, BATCH_BYTES - 2 * OPERATION_OVERHEAD * room
-    batch: list[Operation] = []
-    total = 0
-    for operation in operations:
-        length = size(operation[1])
-        if batch and (len(batch) == most_rows or total + length > most_bytes):
-            yield batch
-            batch, total = [], 0
-        batch.append(operation)
-        total += length
-    if batch:
-        yield batch
-
-
-def check_size(operations: Sequence[Operation]) -> None:
-    """Raise TooLargeError for a transaction that Table storage does not take."""
-    if len(operations) > TRANSACTION_ROWS:
-        raise TooLargeError(f"a transaction of {len(operations)} rows; Table storage takes {TRANSACTION_ROWS}")
-    total = sum(size(columns) for _, columns, _ in operations)
-    if total > TRANSACTION_BYTES:
-        raise TooLargeError(f"a transaction of {total} bytes; Table storage takes {TRANSACTION_BYTES}")
 
 
 def _found(one: TableEntity) -> Found:

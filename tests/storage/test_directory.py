@@ -18,7 +18,7 @@ from shared.domain.directory import (
     User,
 )
 from shared.ports import DirectoryStore, DirectoryWriter, TransientError
-from shared.storage.table import batches, upsert
+from shared.storage.transactions import batches, upsert
 from tests.storage.conftest import Kept, OnAzurite
 from tests.storage.examples import NOW
 
@@ -333,8 +333,8 @@ async def test_rows_are_spread_over_the_shards(on_azurite: OnAzurite) -> None:
 
 def test_transactions_are_cut_by_number_and_by_size() -> None:
     """No batch has more rows or bytes than Table storage takes, and all operations come out in order."""
-    many = [upsert({"RowKey": str(number)}) for number in range(250)]
-    large = [upsert({"RowKey": str(number), "text": "x" * 250_000}) for number in range(9)]
+    many = [upsert({"PartitionKey": "p", "RowKey": str(number)}) for number in range(250)]
+    large = [upsert({"PartitionKey": "p", "RowKey": str(number), "text": "x" * 250_000}) for number in range(9)]
 
     assert [len(batch) for batch in batches(many)] == [100, 100, 50]
     assert [len(batch) for batch in batches(many, room=1)] == [99, 99, 52]

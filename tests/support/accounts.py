@@ -9,10 +9,11 @@ from azure.data.tables.aio import TableClient
 
 from shared.domain.grant import GrantState
 from shared.ports import NOT_GRANTED, AccountRow
-from shared.storage import table
+from shared.storage import keys, transactions
 from shared.storage.accounts import places
 from shared.storage.records import ACCOUNT
-from shared.storage.table import Operation, Table, batches, side_by_side
+from shared.storage.table import Table, side_by_side
+from shared.storage.transactions import Operation
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 STATES = (GrantState.COMPLETED, GrantState.COMPLETED, *GrantState, NOT_GRANTED)
@@ -30,9 +31,9 @@ async def seed(accounts: TableClient, rows: Iterable[AccountRow], *, only: str =
     for row in rows:
         for partition, key in places(row):
             if only in ("", partition):
-                partitions[partition].append(table.upsert(table.entity(partition, key, ACCOUNT.write(row))))
+                partitions[partition].append(transactions.upsert(keys.entity(partition, key, ACCOUNT.write(row))))
     target = Table(accounts)
-    work = [batch for operations in partitions.values() for batch in batches(operations)]
+    work = [batch for operations in partitions.values() for batch in transactions.batches(operations)]
     await side_by_side((partial(target.attempt, batch) for batch in work), 8)
 
 
