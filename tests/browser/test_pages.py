@@ -1,12 +1,15 @@
 """Every page in every situation keeps nobody out: by axe-core, in light and dark, on a desktop and a phone, by keyboard alone."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from shared.container import Container
+from shared.domain.grant import Scope, ScopeKind
 from shared.domain.problems import CATALOGUE
 from shared.web.templates import words
 from tests.browser.conftest import Visit
@@ -56,6 +59,39 @@ async def test_an_empty_console(page: Page, parts: Container) -> None:
 async def test_pages_without_a_grant(page: Page, path: str) -> None:
     """Dashboard with banner, counters and further pages, without a match, and in one state; the form; the service accounts."""
     await page.goto(path)
+
+    assert await shortcomings(page) == []
+
+
+async def test_a_fault_of_the_form_stands_at_its_field(page: Page, watch: Watch) -> None:
+    """What is wrong with chosen people is told where they are entered; put right there, the same form begins the grant."""
+    watch.expect("^400 POST /grant-access")
+    await page.goto("/grant-access?account_id=people&account_name=People")
+    await page.get_by_label("Selected people", exact=True).check()
+    people = page.get_by_label("User principal names or e-mail addresses")
+    await people.fill("ada@contoso.com\nbob")
+    await page.get_by_role("button", name="Begin").click()
+    await expect(people).to_have_accessible_description(re.compile("no e-mail address: bob"))
+    await expect(people).to_have_value("ada@contoso.com\nbob")
+
+    assert await shortcomings(page) == []
+    await page.get_by_role("alert").get_by_role("link", name="Selected people").click()
+    await expect(page).to_have_url(re.compile("#users$"))
+    await people.fill("ada@contoso.com\nbob@contoso.com")
+    await page.get_by_role("button", name="Begin").click()
+    await expect(page.get_by_text("Selected people: ada@contoso.com, bob@contoso.com")).to_be_visible()
+
+
+async def test_a_hundred_people_unfold(page: Page, parts: Container) -> None:
+    """The page of a grant for many people stays short until somebody wants to read all names."""
+    grant = situations.a_grant()
+    scope = Scope(ScopeKind.USERS, users=tuple(f"{'long.' * 9}name.{number}@contoso.com" for number in range(100)))
+    situation = Situation(replace(grant, intent=replace(grant.intent, scope=scope)))
+    await page.goto(await situations.put(parts, situation))
+    last = page.get_by_text("name.99@contoso.com")
+    await expect(last).to_be_hidden()
+    await page.get_by_text("All 100 people").click()
+    await expect(last).to_be_visible()
 
     assert await shortcomings(page) == []
 

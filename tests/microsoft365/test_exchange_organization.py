@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from local.microsoft365.exchange.invoke import execute, prepare
 from local.microsoft365.exchange.tenants import TenantOrganization
 from local.microsoft365.exchange.wire import CmdletInput
 from local.microsoft365.model import Domain
-from tests.microsoft365.cmdlets import INBOUND, NOW, Exchange, small_exchange
+from tests.microsoft365.cmdlets import INBOUND, NOW, Exchange, small_exchange, user
 
 ON_PREMISES = INBOUND | {"Name": "From the data centre", "ConnectorType": "OnPremises"}
 ALLOW = {"Identity": "Default", "IPAllowList": ["192.0.2.1"]}
@@ -218,6 +219,25 @@ def test_a_filter_finds_mailboxes(exchange: Exchange, text: str, names: list[str
 def test_what_is_no_filter_is_refused(exchange: Exchange, text: str) -> None:
     """The words say where it went wrong."""
     assert "Invalid filter syntax" in exchange.refusal("Get-Mailbox", Filter=text).message
+
+
+def test_a_recipient_tells_its_user_principal_name(exchange: Exchange) -> None:
+    """As WindowsLiveID, also as a member; it is found by it, whatever the letter case, as by its address."""
+    exchange.tenant.users.put(replace(user(3), user_principal_name="three@contoso.onmicrosoft.com"))
+    exchange("New-DistributionGroup", Name="Scope", Members=["Three@contoso.onmicrosoft.com", "user3@contoso.com"])
+
+    (found,) = exchange("Get-Recipient", Identity="THREE@contoso.onmicrosoft.com")
+    (member,) = exchange("Get-DistributionGroupMember", Identity="Scope")
+
+    told = {name: found[name] for name in ("PrimarySmtpAddress", "EmailAddresses", "WindowsLiveID")}
+    addresses = ["SMTP:user3@contoso.com"]
+    assert told == {
+        "PrimarySmtpAddress": "user3@contoso.com",
+        "EmailAddresses": addresses,
+        "WindowsLiveID": "three@contoso.onmicrosoft.com",
+    }
+    assert member.items() >= told.items()
+    assert exchange("Get-Recipient", Identity="Scope")[0]["WindowsLiveID"] == ""
 
 
 def test_recipients_are_mailboxes_and_groups(exchange: Exchange) -> None:

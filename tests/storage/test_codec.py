@@ -1,5 +1,6 @@
 """Rows and keys: what is written is read back, and what can't be read says why."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.domain.directory import DirectoryState, Group, SyncedDomain, User
-from shared.domain.grant import Event, Grant, Intent, RoleMode, Step, WaitRecord
+from shared.domain.grant import MAXIMUM_USERS, Event, Grant, Intent, RoleMode, Scope, ScopeKind, Step, WaitRecord
 from shared.domain.problems import Actor, Problem
 from shared.domain.steps import StepName, StepState
 from shared.ports import AccountRow, Binding, DeadLetter
@@ -50,7 +51,12 @@ def steps(name: StepName) -> st.SearchStrategy[Step]:
 GRANTS = st.builds(
     Grant,
     **dict.fromkeys(("grant_id", "account_id", "account_name", "created_by", "tenant_id", "service"), TEXT),
-    intent=st.builds(Intent, role_mode=st.sampled_from(RoleMode), expected_tenant=TEXT),
+    intent=st.builds(
+        Intent,
+        scope=st.builds(Scope, st.sampled_from(ScopeKind), users=st.lists(TEXT, max_size=2).map(tuple)),
+        role_mode=st.sampled_from(RoleMode),
+        expected_tenant=TEXT,
+    ),
     created_at=MOMENTS,
     steps=st.fixed_dictionaries({name: steps(name) for name in StepName}),
     seq=COUNTS,
@@ -167,6 +173,25 @@ def test_a_step_that_is_younger_than_the_row_is_untouched() -> None:
 
     assert found.steps[StepName.PREFLIGHT] == Step(StepName.PREFLIGHT)
     assert tuple(found.steps) == tuple(StepName)
+
+
+def test_a_scope_that_knows_no_people_yet_is_read() -> None:
+    """Grants of a release that could not choose people have none chosen."""
+    grant = new_grant().grant
+    columns = records.write_grant(grant)
+    intent = json.loads(columns["intent"])
+    del intent["scope"]["users"]
+
+    assert records.read_grant({**columns, "intent": json.dumps(intent)}) == grant
+
+
+def test_a_scope_of_as_many_people_as_may_be_is_kept() -> None:
+    """A hundred names of the greatest length fit into a grant's row."""
+    scope = Scope(ScopeKind.USERS, users=tuple(f"{number:0308}@contoso.com" for number in range(MAXIMUM_USERS)))
+    grant = new_grant().grant
+    grant = replace(grant, intent=replace(grant.intent, scope=scope))
+
+    assert records.read_grant(records.write_grant(grant)) == grant
 
 
 def test_a_column_that_is_younger_than_the_row_has_its_default() -> None:

@@ -18,7 +18,7 @@ from shared.workflows.policy_activation import policy_activation
 from shared.workflows.tenant import StaleReadError, apply, look
 from tests.unit.mailflow.requests import ENVIRONMENT, SETTINGS, request
 from tests.workflows.fake_exchange import FakeExchange, PowerCutError
-from tests.workflows.mail_flow_runs import DOMAIN_INTENT, GROUP_INTENT, NAMES, Bench
+from tests.workflows.mail_flow_runs import DOMAIN_INTENT, GROUP_INTENT, NAMES, USERS_INTENT, Bench
 
 CUTS = [(DOMAIN_INTENT, cut) for cut in range(1, 9)] + [(GROUP_INTENT, cut) for cut in range(1, 13)]
 """Every write of a grant for domains, and of one for a group."""
@@ -407,6 +407,24 @@ async def test_facts_name_a_group_that_was_tampered_with() -> None:
     assert [(fact.property, fact.expected, fact.found) for fact in facts] == [
         ("Members", ["everybody@contoso.com"], ["BOSS@CONTOSO.COM"])
     ]
+
+
+async def test_a_person_who_left_our_group_comes_back() -> None:
+    """Who was taken out of our group behind our back is a fact that is missing, and is put in again; a stranger goes."""
+    bench = Bench(intent=USERS_INTENT)
+    await bench.once(mail_flow)
+    bench.exchange.tamper(
+        "DistributionGroup", "Grantline Inline Inbound Scope Group", _members=["ADA@contoso.com", "eve@contoso.com"]
+    )
+    facts = await read_facts(bench.run())
+    bench.step = replace(bench.step, facts={})
+    assert isinstance(await bench.once(mail_flow), Done)
+
+    assert [(fact.property, fact.expected, fact.found) for fact in facts] == [
+        ("Members", ["ada@contoso.com", "bob@contoso.com"], ["ADA@CONTOSO.COM", "EVE@CONTOSO.COM"])
+    ]
+    assert bench.exchange.writes[-1][0] == "Update-DistributionGroupMember"
+    assert await read_facts(bench.run()) == []
 
 
 def test_reads_and_writes_are_told_apart() -> None:

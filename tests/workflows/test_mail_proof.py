@@ -14,11 +14,12 @@ from shared.domain.outcomes import Done, Failed, Wait
 from shared.domain.probes import Probe, ProbeKind
 from shared.domain.steps import Queue, StepName, StepState
 from shared.messages import RetryStep
+from shared.workflows.mail_flow import mail_flow
 from shared.workflows.mail_proof import PROOF_ROW, SETTLED, mail_proof
 from tests.support.app_settings import APP_SETTINGS
 from tests.support.worlds import Case, World, open_world, types_of
 from tests.workflows.fake_exchange import FakeExchange, Object
-from tests.workflows.mail_flow_runs import GROUP_INTENT, NOW, Bench, MemoryProbes
+from tests.workflows.mail_flow_runs import GROUP_INTENT, NOW, USERS_INTENT, Bench, MemoryProbes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -176,6 +177,18 @@ async def test_no_message_is_ordered_twice(dies_after: int) -> None:
     ids = [probe.message_id for probe in bench.probes.ordered]
     assert len(ids) == len(set(ids)) == dies_after + 6
     assert {probe.recipient for probe in bench.probes.ordered if probe.direction == "inbound"} == {"ada@contoso.com"}
+
+
+async def test_of_chosen_people_the_members_of_our_group_get_messages() -> None:
+    """Their mailboxes are read as those of a chosen group are, from the group of ours that they are members of."""
+    bench = _bench()
+    bench.intent = USERS_INTENT
+    await bench.once(mail_flow)
+    assert isinstance(await bench.once(mail_proof), Wait)
+
+    inbound = [probe for probe in bench.probes.ordered if probe.direction == "inbound"]
+    assert {probe.recipient for probe in inbound} == {"ada@contoso.com"}
+    assert ("Get-DistributionGroupMember", {"Identity": "Everybody", "ResultSize": "Unlimited"}) not in bench.exchange.calls
 
 
 async def test_a_proof_without_evidence_ends_with_what_to_look_at() -> None:

@@ -8,7 +8,9 @@ from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
 from shared.domain.problems import Actor
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.preflight import preflight
-from tests.workflows.mail_flow_runs import BOTH, Bench
+from shared.workflows.tenant import read_tenant
+from tests.workflows.fake_exchange import FakeExchange
+from tests.workflows.mail_flow_runs import BOTH, USERS_INTENT, Bench
 
 
 async def test_a_fit_tenant_passes_and_stays_as_it_is() -> None:
@@ -46,6 +48,62 @@ async def test_a_domain_of_nobody_blocks() -> None:
 
     assert isinstance(outcome, NeedsPerson)
     assert outcome.problem.code == "domain_not_accepted"
+
+
+def _with_people(*addresses: str) -> Bench:
+    """Return a grant for two people, in a tenant that has these."""
+    bench = Bench(intent=USERS_INTENT)
+    bench.exchange.objects["Recipient"] = [{"Name": address, "PrimarySmtpAddress": address} for address in addresses]
+    return bench
+
+
+async def test_a_chosen_person_of_nobody_blocks_by_name() -> None:
+    """Who is not in Exchange is named before anything is made; once they are there, the same step passes."""
+    bench = _with_people("eve@contoso.com", "ada@contoso.com")
+    outcome = await bench.once(preflight)
+
+    assert isinstance(outcome, NeedsPerson)
+    assert (outcome.problem.code, outcome.problem.who) == ("person_not_found", Actor.TENANT_ADMINISTRATOR)
+    assert "'bob@contoso.com'" in outcome.problem.cause
+    assert "ada@contoso.com" not in outcome.problem.cause
+    assert bench.exchange.writes == []
+    bench.exchange.objects["Recipient"].append({"Name": "BOB@contoso.com"})
+    assert isinstance(await bench.once(preflight), Done)
+
+
+async def test_each_chosen_person_is_read_once_by_name_and_nobody_else() -> None:
+    """A tenant has thousands of recipients; where nobody is chosen by name, none of them is read."""
+    bench, of_domains = _with_people("ada@contoso.com", "bob@contoso.com"), Bench()
+    of_domains.exchange.objects["Recipient"] = []
+    await bench.once(preflight)
+    await of_domains.once(preflight)
+
+    read = [parameters for cmdlet, parameters in bench.exchange.calls if cmdlet == "Get-Recipient"]
+    assert read == [{"Identity": "ada@contoso.com"}, {"Identity": "bob@contoso.com"}]
+    assert "Get-Recipient" not in [cmdlet for cmdlet, _ in of_domains.exchange.calls]
+
+
+async def test_a_role_that_may_not_look_people_up_says_so_and_goes_on() -> None:
+    """A role group of an older script does not offer the cmdlet: nothing waits for it."""
+    bench = Bench(intent=USERS_INTENT)
+    outcome = await bench.once(preflight)
+
+    assert isinstance(outcome, Done)
+    told = {entry["check"]: entry["result"] for entry in outcome.facts["checks"]}
+    assert told["chosen_people"] == "not_checked"
+
+
+async def test_groups_and_people_are_read_apart() -> None:
+    """Answers come back in one list: a group's members and people that are not there do not get into each other's places."""
+    exchange = FakeExchange()
+    exchange.tamper("DistributionGroup", "Everybody", _members=["eve@contoso.com"])
+    exchange.objects["Recipient"] = [{"Name": "bob@contoso.com"}]
+    tenant = await read_tenant(
+        exchange, ["Everybody", "nobody"], ["Get-DistributionGroup", "Get-Recipient"], ["ada@contoso.com", "bob@contoso.com"]
+    )
+
+    assert [(group["Name"], len(group["Members"])) for group in tenant.of("Get-DistributionGroup")] == [("Everybody", 1)]
+    assert [found["Name"] for found in tenant.of("Get-Recipient")] == ["bob@contoso.com"]
 
 
 async def test_a_foreign_group_blocks() -> None:
