@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -24,6 +25,8 @@ from tests.workflows.mail_flow_runs import GROUP_INTENT, NOW, USERS_INTENT, Benc
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROOF = StepName.MAIL_PROOF
+NOBODYS = "00000000-0000-4000-8000-000000000001"
+"""The id of somebody whom a test puts into a tenant."""
 ROUTING = "Grantline Inline Inbound Domain Rule"
 SKIP = "Grantline Inline Inbound Skip Spam Filter Rule"
 
@@ -67,17 +70,24 @@ async def proving(world: World) -> AsyncIterator[Proving]:
     """A grant that is to be proved."""
     case = await world.case()
     await case.until(PROOF)
-    settings = world.parts.settings
+    async with _scanned(case) as opened:
+        yield opened
+    world.calm()
+
+
+@asynccontextmanager
+async def _scanned(case: Case) -> AsyncIterator[Proving]:
+    """Open the product's scanner for a grant."""
+    settings = case.parts.settings
     assert settings.storage_connection
     environment = {
         **APP_SETTINGS,
         "AzureWebJobsStorage": settings.storage_connection.get_secret_value(),
         "GRANTLINE_SEALING_KEY": settings.sealing_key.get_secret_value(),
     }
-    simulation = world.parts.simulation
+    simulation = case.parts.simulation
     async with scanning(environment, simulation.url, str(simulation.ca_file)) as scanner:
         yield Proving(case, scanner)
-    world.calm()
 
 
 async def test_mail_that_is_scanned_once_makes_a_grant_protecting(proving: Proving) -> None:
@@ -95,6 +105,34 @@ async def test_mail_that_is_scanned_once_makes_a_grant_protecting(proving: Provi
     assert {each["direction"] for each in proof["verdicts"]} == {"inbound", "outbound"}
     assert types_of(await proving.case.events())[-1] == "grant.protecting"
     assert "grant.completed" in types_of(await proving.case.events())
+
+
+async def test_a_grant_for_chosen_people_ends_protecting(world: World) -> None:
+    """Who is not there yet is named before anything is made; then those people alone are members, and their mail is proved."""
+    domain = f"tenant{world.count + 1}.example.com"
+    people = [f"ADMIN@{domain}", f"late@{domain}"]
+    case = await world.case(scope={"kind": "users", "users": people})
+    await case.until(StepName.PREFLIGHT)
+    found = (await case.settle(StepName.PREFLIGHT)).problem
+    assert found is not None
+    assert (found.code, case.tenant.exchange.get("InboundConnector", [])) == ("person_not_found", [])
+    assert people[1] in found.cause
+    assert people[0] not in found.cause
+
+    admin = case.tenant.users.find(people[0])
+    assert admin is not None
+    address = f"late.person@{domain}"
+    late = replace(admin, id=NOBODYS, user_principal_name=people[1], mail=address, proxy_addresses=(f"SMTP:{address}",))
+    case.tenant.users.put(late)
+    await case.retry(StepName.PREFLIGHT)
+    await case.until(PROOF)
+    members = [group.member_ids for group in case.tenant.groups.values() if group.display_name.endswith("Scope Group")]
+    async with _scanned(case) as proving:
+        step = await proving.settle()
+
+    assert members == [(admin.id, late.id)] * 2
+    assert (step.state, step.problem) == (StepState.DONE, None), step.reason
+    assert (await case.grant()).state is GrantState.PROTECTING
 
 
 async def test_mail_that_is_not_scanned_is_told_once_rules_have_settled(proving: Proving) -> None:
