@@ -215,13 +215,18 @@ async def _write(exchange: Exchange, change: Change) -> None:
     try:
         await exchange.invoke(change.cmdlet, change.parameters)
     except NotFoundError as error:
-        if not change.is_creation:
+        if not change.is_creation and not _names_member(change, str(error)):
             raise StaleReadError(f"{change.object.name} was read but is not there") from None
         raise _refused(change, problem("exchange_refused", raw=str(error))) from None
     except RefusedError as error:
         if change.is_creation and EXISTS_ALREADY in error.problem.raw:
             raise StaleReadError(f"{change.object.name} is there but was not read") from None
         raise _refused(change, error.problem) from None
+
+
+def _names_member(change: Change, told: str) -> bool:
+    """True where it is a member of the group who is not there, and not the group itself."""
+    return any(f"'{name}'".casefold() in told.casefold() for name in change.parameters.get(MEMBERS, ()))
 
 
 def _refused(change: Change, found: Problem) -> RefusedError:

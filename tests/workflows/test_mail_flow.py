@@ -11,7 +11,7 @@ from shared.domain.outcomes import Done, NeedsPerson, Progress, Wait
 from shared.domain.problems import problem
 from shared.domain.steps import StepName
 from shared.mailflow.kinds import ENABLE_CUSTOMIZATION
-from shared.ports import RefusedError, TransientError
+from shared.ports import NotFoundError, RefusedError, TransientError
 from shared.settings import load
 from shared.workflows.mail_flow import NEEDED_CMDLETS, SETTLING, SWITCHED_OFF, mail_flow, read_facts
 from shared.workflows.policy_activation import policy_activation
@@ -277,6 +277,34 @@ async def test_a_refusal_names_the_object_and_hides_the_secret() -> None:
     assert "New-TransportRule of 'Grantline Inline Inbound Move to Junk Rule'" in found.cause
     assert "can't convert" in found.raw
     assert request().secret not in found.raw + str(caught.value)
+
+
+class _WithoutBob(FakeExchange):
+    """Does not know one of the people any more."""
+
+    def run(self, cmdlet: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        """Find everybody but Bob."""
+        if "bob@contoso.com" in parameters.get("Members", ()):
+            raise NotFoundError("The operation couldn't be performed because object 'BOB@contoso.com' couldn't be found.")
+        return super().run(cmdlet, parameters)
+
+
+@pytest.mark.parametrize("cmdlet", ["New-DistributionGroup", "Update-DistributionGroupMember"])
+async def test_a_person_who_has_left_since_is_named_at_once(cmdlet: str) -> None:
+    """No read is stale where Exchange says that one of the members is nobody: it is told, and no half of a group is made."""
+    bench = Bench(intent=USERS_INTENT)
+    if cmdlet.startswith("Update"):
+        await bench.once(mail_flow)
+        bench.exchange.tamper("DistributionGroup", "Grantline Inline Inbound Scope Group", _members=[])
+        bench.step = replace(bench.step, facts={})
+    groups = bench.tenant()["DistributionGroup"]
+    bench.exchange = _WithoutBob(bench.tenant())
+    with pytest.raises(RefusedError) as caught:
+        await bench.once(mail_flow)
+
+    assert f"{cmdlet} of 'Grantline Inline Inbound Scope Group'" in caught.value.problem.cause
+    assert "'BOB@contoso.com'" in caught.value.problem.raw
+    assert bench.tenant()["DistributionGroup"] == groups
 
 
 async def test_a_chosen_group_that_is_not_there_is_a_refusal() -> None:

@@ -79,6 +79,7 @@ async def test_each_chosen_person_is_read_once_by_name_and_nobody_else() -> None
     outcome = await of_domains.once(preflight)
     await bench.once(mail_flow)
 
+    assert isinstance(outcome, Done)
     read = [parameters for cmdlet, parameters in bench.exchange.calls if cmdlet == "Get-Recipient"]
     assert read == [{"Identity": "ada@contoso.com"}, {"Identity": "bob@contoso.com"}]
     assert "Get-Recipient" not in [cmdlet for cmdlet, _ in of_domains.exchange.calls]
