@@ -1,5 +1,6 @@
 """Credentials by azure-identity. Heavy to import: loaded with its first use (``identity.Tokens``)."""
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -76,14 +77,19 @@ class RotatingCredential:
         self._rotation = rotation
         self._open_one = open_one
         self._known: Credential | None = None
+        self._asking = asyncio.Lock()
         self.used: UsedCredential | None = None
         """What gave the last token."""
 
     async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
-        """Return a token, the same one for as long as it lives. Raises NotYetError, RefusedError or TransientError."""
-        if self._known is not None:
-            return await self._known.get_token(*scopes)
-        return await self._rotation.first_known(lambda credential: self._try(credential, scopes))
+        """Return a token, the same one for as long as it lives. Raises NotYetError, RefusedError or TransientError.
+
+        Whoever asks meanwhile waits for the one answer.
+        """
+        async with self._asking:
+            if self._known is not None:
+                return await self._known.get_token(*scopes)
+            return await self._rotation.first_known(lambda credential: self._try(credential, scopes))
 
     async def _try(self, credential: ClientCredential, scopes: tuple[str, ...]) -> AccessToken:
         opened = await self._open_one(credential)

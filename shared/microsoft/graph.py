@@ -1,5 +1,6 @@
 """Microsoft Graph, and the directory of a tenant, read from raw answers (``graph_sdk``)."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,11 +69,13 @@ class Graph:
         self._open_credential = open_credential
         self._rules = rules
         self._opened: tuple[Any, Any] | None = None
+        self._opening = asyncio.Lock()
 
     async def builders(self) -> tuple[Any, Any]:
         """Return the SDK, and the root of its request builders."""
-        if self._opened is None:
-            self._opened = await self._connection.open(await self._open_credential())
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await self._connection.open(await self._open_credential())
         return self._opened
 
     async def send(self, information: Any) -> httpx.Response:

@@ -1,5 +1,6 @@
 """Microsoft Graph through the SDK's builders: what is asked, what is read, and what each refusal means."""
 
+import asyncio
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -143,6 +144,18 @@ async def test_users_come_page_by_page(server: Scripted, microsoft: MicrosoftCli
     assert len(server.asked_for(token_path())) == 1
     assert "scope=https%3A%2F%2Fgraph.microsoft.com%2F.default" in server.asked_for(token_path())[0].text
     assert "cp1" not in server.asked_for(token_path())[0].text.lower()
+
+
+async def test_reads_side_by_side_share_one_token(server: Scripted, microsoft: MicrosoftClient) -> None:
+    """Whatever is asked for first, at once: the tenant's credential is opened once, and asks for one token."""
+    server.say("/v1.0/organization", Said({"value": [{"id": TENANT, "displayName": "Contoso"}]}))
+    server.say("/v1.0/users", Said({"value": []}))
+    server.say("/v1.0/domains", Said({"value": []}))
+    directory = microsoft.directory(TENANT)
+
+    await asyncio.gather(directory.organization(), directory.users(), directory.domains())
+
+    assert len(server.asked_for(token_path())) == 1
 
 
 async def test_changes_of_users(server: Scripted, microsoft: MicrosoftClient) -> None:
