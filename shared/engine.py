@@ -17,6 +17,7 @@ from shared import failures, telemetry
 from shared.domain import decide, schedule
 from shared.domain.decision import Decision
 from shared.domain.grant import Grant, Nudge, Step
+from shared.domain.notices import notices_of
 from shared.domain.outcomes import Outcome
 from shared.domain.steps import StepName
 from shared.ports import AccountRow, Accounts, Clock, ConflictError, DueIndex, DueRow, EventQueue, GrantStore, Nudges
@@ -222,5 +223,6 @@ def account_row(grant: Grant) -> AccountRow:
         created_by=grant.created_by,
         is_service_account=grant.was_completed,
         asks_activity=grant.is_complete and not grant.steps[StepName.ACTIVITY_CONSENT].is_done,
+        notices=tuple(notice.code for notice in notices_of(grant)),
         seq=grant.seq,
     )

@@ -236,7 +236,8 @@ class AccountRow:
     """One row of the console's lists: a projection, never the truth.
 
     ``seq`` is the sequence number of the grant that the row was made from. ``is_service_account``: the grant was completed once.
-    ``asks_activity``: the account could still grant the permission to read activity data.
+    ``asks_activity``: the account could still grant the permission to read activity data. ``notices`` are the codes of what its
+    last sync has found that a person should know (``shared.domain.notices``).
     """
 
     account_id: str
@@ -252,6 +253,7 @@ class AccountRow:
     created_by: str = ""
     is_service_account: bool = False
     asks_activity: bool = False
+    notices: tuple[str, ...] = ()
     seq: int = 0
 
     def is_older_than(self, other: "AccountRow") -> bool:

@@ -303,12 +303,15 @@ def _done(grant: Grant, step: Step, outcome: outcomes.Done, now: datetime) -> De
 
 
 def _seen_again(grant: Grant, step: Step, was: Facts, now: datetime) -> Decision:
-    """End one look of what repeats: all is well, so nothing counts against what it looked at. News is told, or every time."""
+    """End one look of what repeats: all is well, so nothing counts against what it looked at. Mostly only news is told.
+
+    A step that is younger than the grant has its turn now, too.
+    """
     grant = grant.with_step(replace(step, clock=next_look(grant, step, now)))
     for owner in ancestors(step.name):
         grant = grant.with_step(replace(grant.steps[owner], reopened=0))
     is_news = STEPS[step.name].tells_each_time or not was or dict(was) != dict(step.facts)
-    return with_events(Decision(grant), now, *([("step.done", step.name, step.facts)] if is_news else []))
+    return with_events(unblock(Decision(grant), now), now, *([("step.done", step.name, step.facts)] if is_news else []))
 
 
 def _milestones(was: Grant, grant: Grant) -> tuple[tuple[str, StepName | None, Facts], ...]:

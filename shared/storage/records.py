@@ -35,7 +35,7 @@ class Counted:
 GRANT = Codec(Grant, frozenset({"intent", "steps"}))
 EVENT = Codec(Event, frozenset({"data"}))
 BINDING = Codec(Binding, frozenset({"former_grants"}))
-ACCOUNT = Codec(AccountRow, frozenset({"directions"}))
+ACCOUNT = Codec(AccountRow, frozenset({"directions", "notices"}))
 LETTER = Codec(DeadLetter, frozenset({"body"}))
 DIRECTORY = Codec(DirectoryState, frozenset({"counts", "links", "former"}))
 DOMAIN = Codec(SyncedDomain, frozenset({"mail_exchangers"}))

@@ -144,7 +144,11 @@ class StepView(_Shape):
     gives_up_at: Moment | None = Field(description="When the wait that is under way ends for good.")
     link: str = Field(description="Where a person begins the step, a path on this host; empty when nobody does.")
     can_retry: bool
-    progress: dict[str, Any] = Field(description="How far a running step is, for example `users`.")
+    progress: dict[str, Any] = Field(
+        description="How far a running step is. A sync: `users` read `of` how many (null: not known), `groups`, `collection` "
+        "(`users`, `groups`, `compare`, `tidy`), `rate` (users a second), `left_seconds`, `at`. Changes of mail flow: `objects`, `of`."
+    )
+    progress_text: str = Field(description="The same in words; empty where there is none.")
     problem: ProblemView | None
     seconds: float | None = Field(description="How long the step took; null until it has ended.")
     waits: list[WaitView]
@@ -200,6 +204,54 @@ class RoutingView(_Shape):
     off_since: Moment | None
 
 
+class NoticeView(_Shape):
+    """Something that people should know although no step has gone wrong."""
+
+    code: str = Field(description="`uncovered_domains`, `hidden_groups` or `unknown_users`.")
+    cause: str
+    fix: str = Field(description="What to do about it.")
+    names: list[str] = Field(description="The domains or users that it is about; empty where it is about none by name.")
+
+
+class ChangeCounts(_Shape):
+    """How many were added, changed and removed."""
+
+    added: int
+    changed: int
+    removed: int
+
+
+class SyncChanges(_Shape):
+    """What a sync has changed of what was stored."""
+
+    users: ChangeCounts
+    groups: ChangeCounts
+
+
+class SyncDifferences(_Shape):
+    """How what was stored differed from everything that Microsoft has, when both were compared; it was put right."""
+
+    missing: int
+    gone: int
+    different: int
+
+
+class SyncView(_Shape):
+    """The sync of the tenant's users, groups and domains: the last one, and the next."""
+
+    last_sync: Moment | None = Field(description="When a sync ended last; null before the first.")
+    next_sync: Moment | None = Field(description="When the daily sync begins next; null where one is under way, or none will be.")
+    users: int | None
+    groups: int | None
+    changed: SyncChanges | None = Field(description="What the last sync has changed; null where that is not known.")
+    changed_text: str = Field(description="The same in words.")
+    differences: SyncDifferences | None = Field(
+        description="What the last comparison with everything has found; null before one."
+    )
+    differences_text: str = Field(description="The same in words.")
+    notices: list[NoticeView]
+
+
 class GrantView(_Shape):
     """The live state of a grant."""
 
@@ -222,6 +274,7 @@ class GrantView(_Shape):
     is_removed: bool = Field(description="True once the removal was asked for: `steps` has its steps, too.")
     consents: list[ConsentView]
     last_check: Moment | None = Field(description="When consents and role were looked at last; null before the first time.")
+    sync: SyncView
     released_at: Moment | None = Field(description="When an administrator took the tenant back; null while the grant lives.")
     created_at: Moment
     created_by: str
@@ -496,6 +549,7 @@ class AccountItem(_Shape):
     created_by: str
     is_service_account: bool = Field(description="True once the account's grant has been completed.")
     asks_activity: bool = Field(description="True while the optional permission to read activity data could still be granted.")
+    notices: list[str] = Field(description="Codes of what people should know of its last sync; the grant tells them in full.")
 
 
 class AccountPage(_Shape):

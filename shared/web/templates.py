@@ -66,6 +66,9 @@ WORDS: Mapping[str, str] = {
     "outbound_connector": "Outbound connector",
     "distribution_group": "Distribution group",
     "transport_rule": "Transport rule",
+    "uncovered_domains": "Domains not protected",
+    "hidden_groups": "Groups hide their members",
+    "unknown_users": "Unknown users in the scope",
     "exchange-online-inline": "Exchange Online (Inline Mode)",
 }
 """How states, people, scopes and kinds are called on the screen."""

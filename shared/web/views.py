@@ -1,6 +1,6 @@
 """What people and programs are shown of a grant: plain JSON values, made from the grant alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from shared.domain.steps import STEPS, StepName, StepState
 from shared.ports import AccountRow, AskedPermission
 from shared.web.mailflow import routing_view
 from shared.web.role import role_end, role_view
+from shared.web.sync import changed_words, differences_words, progress_of, progress_words, sync_view
 from shared.web.templates import moment, words
 
 View = dict[str, Any]
@@ -77,6 +78,8 @@ MOMENTS = frozenset(
     {"until", "give_up_at", "assigned_at", "expires_at", "role_begins_at", "role_ends_at", "role_seen_at", "checked_at"}
 )
 """Details of events that are moments."""
+SYNC_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"changed": changed_words, "differences": differences_words}
+"""How what a sync has changed, and what its comparison has found, is told in the history."""
 CONSENTS: Mapping[StepName, str] = {
     StepName.MAIL_FLOW_CONSENT: "mail_flow",
     StepName.DIRECTORY_CONSENT: "directory",
@@ -94,7 +97,7 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
         "service": grant.service,
         "seq": grant.seq,
         "tenant_id": grant.tenant_id,
-        "tenant_name": grant.steps[StepName.DIRECTORY_SYNC].facts.get("tenant_name", ""),
+        "tenant_name": grant.last_sync_step.facts.get("tenant_name", ""),
         "expected_tenant": grant.intent.expected_tenant,
         "state": grant.state,
         "message": SUCCESS_MESSAGE if grant.is_complete else "",
@@ -112,6 +115,7 @@ def grant_view(grant: Grant, progress: Mapping[str, Facts]) -> View:
         "is_removed": grant.intent.is_removed,
         "consents": [consent_view(grant, name) for name in CONSENTS if "permissions" in grant.steps[name].facts],
         "last_check": _last_check(grant),
+        "sync": sync_view(grant),
         "released_at": _moment(grant.released_at),
         "created_at": schedule.stamp(grant.created_at),
         "created_by": grant.created_by,
@@ -128,7 +132,7 @@ def step_view(grant: Grant, step: Step, progress: Facts) -> View:
 
     ``until`` is when it goes on by itself, or how long a person is waited for; ``gives_up_at`` is when a wait ends for good.
     """
-    definition = STEPS[step.name]
+    definition, progress = STEPS[step.name], progress_of(step, progress)
     return {
         "name": step.name,
         "title": definition.title,
@@ -141,6 +145,7 @@ def step_view(grant: Grant, step: Step, progress: Facts) -> View:
         "link": f"/grants/{grant.grant_id}/steps/{step.name}/begin" if decide.awaits_sign_in(grant, step.name) else "",
         "can_retry": _can_retry(grant, step),
         "progress": dict(progress),
+        "progress_text": "" if step.is_done else progress_words(progress),
         "problem": problem_view(step.problem) if step.problem else None,
         "seconds": _seconds(step),
         "waits": [{"why": wait.why, "count": wait.count, "seconds": round(wait.seconds, 1)} for wait in step.waits],
@@ -194,7 +199,7 @@ def receipt(grant: Grant, snapshot: Sequence[Row], delegated: Sequence[AskedPerm
     ``snapshot`` holds the rows of former values. What was not there before is in ``objects`` alone. ``delegated`` are the
     permissions that the role helper is asked for: their grant remains in the tenant after the administrator's sign-in.
     """
-    sync = grant.steps[StepName.DIRECTORY_SYNC]
+    sync = grant.last_sync_step
     was_completed = is_granted(grant)
     return {
         "message": SUCCESS_MESSAGE if grant.is_complete else "",
@@ -255,7 +260,7 @@ def event_lines(event: Event) -> View:
         "details": [
             (name.replace("_", " ").capitalize(), text)
             for name, value in event.data.items()
-            if name not in UNTOLD and (text := _text(name, value))
+            if name not in UNTOLD and (text := SYNC_WORDS[name](value) if name in SYNC_WORDS else _text(name, value))
         ],
     }
 
@@ -290,7 +295,7 @@ def _text(name: str, value: Any) -> str:
 
 def service_account(grant: Grant) -> View:
     """Return the service account that a completed grant leaves in Administration."""
-    sync = grant.steps[StepName.DIRECTORY_SYNC]
+    sync = grant.last_sync_step
     return {
         "tenant_id": grant.tenant_id,
         "tenant_name": sync.facts.get("tenant_name", ""),
@@ -337,6 +342,7 @@ def account(row: AccountRow) -> View:
         "created_by": row.created_by,
         "is_service_account": row.is_service_account,
         "asks_activity": row.asks_activity,
+        "notices": list(row.notices),
     }
 
 

@@ -81,6 +81,7 @@ async def test_a_row_comes_back_as_it_was(kept: Kept) -> None:
         row("A"),
         replace(row("B", "2"), users_synced=2500, last_sync=NOW, next_clock=None, directions=()),
         row("C", "3", tenant_id="t", tenant_name="T", created_by="me", is_service_account=True, asks_activity=True, seq=12),
+        row("D", "4", notices=("uncovered_domains", "hidden_groups")),
     ]
     await put(kept, *rows)
 
