@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 STYLES = {"done": "green", "needs_attention": "red", "waiting": "yellow", "waiting_for_person": "yellow", "blocked": "dim"}
+SYNCS = ("directory_sync", "daily_sync")
+"""The steps that bring users."""
 
 
 class LiveGrant:
@@ -50,16 +52,20 @@ class LiveGrant:
         for step in grant["steps"]:
             state = Text(step["state"].replace("_", " "), style=STYLES.get(step["state"], "cyan"))
             table.add_row(state, f"{step['title']}{self._detail(step)}")
-        done = int(_sync(grant)["progress"].get("users", 0))
-        bar = ProgressBar(total=max(self._users, 1), completed=min(done, self._users), width=40)
+        progress = _sync(grant)["progress"]
+        total = progress.get("of") or max(self._users, 1)
+        bar = ProgressBar(total=total, completed=min(int(progress.get("users", 0)), total), width=40)
         return Group(Text(f"Grant Access to Exchange Online (Inline Mode): {grant['account_name']}", style="bold"), table, bar)
 
     def _detail(self, step: Mapping[str, Any]) -> str:
-        if step["name"] == "directory_sync" and step["state"] not in ("blocked", "waiting_for_person"):
-            return f" - {step['progress'].get('users', 0)} of {self._users} users"
+        """Return what there is to say of a step: why it waits, how far it is, what it has brought, and until when."""
         reason = step["reason"] if step["state"] in ("waiting", "needs_attention") else ""
-        clock = f", until {step['until'][11:19]} UTC" if reason and step["until"] else ""
-        return f" - {reason}{clock}" if reason else ""
+        until = f"{step['until'][11:19]} UTC" if step["until"] else ""
+        said = [f"{reason}, until {until}" if reason and until else reason, step["progress_text"]]
+        if step["state"] == "done":
+            synced = step["facts"].get("users") if step["name"] in SYNCS else None
+            said = [f"{synced:,} users" if synced is not None else "", f"next at {until}" if until else ""]
+        return "".join(f" - {part}" for part in said if part)
 
 
 def _sync(grant: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -77,7 +83,7 @@ def print_receipt(receipt: Mapping[str, Any], console: Console) -> None:
     facts.add_row("Service account", f"{account.get('service', '')}: {', '.join(account.get('directions', ()))}")
     facts.add_row("Policy", str(receipt["policy"]))
     facts.add_row("Role", f"{receipt['role']['mode'].replace('_', ' ')}: {receipt['role']['end']}")
-    facts.add_row("Users synced", str(receipt["users_synced"]))
+    facts.add_row("Users synced", f"{receipt['users_synced']:,}")
     console.print(facts)
     objects = Table("Object", "Name", title="Made in the tenant", title_justify="left")
     for item in receipt["objects"]:

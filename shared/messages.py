@@ -164,7 +164,7 @@ class ChooseRoleMode(_Message):
 
 
 class RetryStep(_Message):
-    """Command: begin a step again that needs attention, or look at once at what is looked at daily."""
+    """Command: begin a step again that needs attention, or have done at once what is done daily."""
 
     type: Literal["step.retry"] = "step.retry"
     command_id: Identifier
@@ -319,7 +319,14 @@ def cloud_event(grant: Grant, event: Event) -> str:
 
 
 class CloudEvent(BaseModel):
-    """The shape of a message on ``grant-events``: CloudEvents 1.0, structured mode."""
+    """The shape of a message on ``grant-events``: CloudEvents 1.0, structured mode.
+
+    ``step.done`` carries the step's facts in its data. Those of ``directory_sync`` and ``daily_sync``, of which each one is told,
+    are ``users`` and ``groups`` (how many are stored), ``domains``, ``tenant_name``, ``changed`` (``users`` and ``groups``, each
+    with ``added``, ``changed``, ``removed``), and after a comparison with everything ``differences`` (``missing``, ``gone``,
+    ``different``; put right). What people should know: ``uncovered_domains`` (domains that receive mail and that nobody
+    protects), ``hidden_groups`` (how many hide their members), ``unknown_users`` (users of the scope that are not there).
+    """
 
     specversion: Literal["1.0"]
     id: str = Field(description="Grant id/sequence number; unique, and growing within a grant.")

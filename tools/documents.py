@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from shared.domain.problems import CATALOGUE
-from shared.domain.steps import STEPS
+from shared.domain.steps import STEPS, StepDefinition
 from shared.messages import MODELS
 from shared.settings import Settings, setting_name
 from shared.web.access import AUDIENCES
@@ -36,9 +36,19 @@ in the `deadletters` table with its reason; where it names a grant, it becomes t
 STEPS_HEAD = """# Steps
 
 The steps of a grant, from `shared/domain/steps.py` (made by `make docs`). A retry waits the first delay, then twice as long each time up to the longest.
+What failed because a service was down or throttled waits up to a quarter longer or shorter, so that tenants do not come back together; a
+`Retry-After` of Microsoft is never cut short.
 
-| step | what | requires | queue | begun by | first delay | longest | given up after |
-|---|---|---|---|---|---|---|---|
+What repeats begins by itself again after it was done, or when it needed somebody and nobody came; a person may have it done at any time with the
+command `step.retry`. A grant is complete without it, a paused grant has it still, and one that is removed or released has it no more. `access_watch`
+begins with the grant's completion and looks again a day after each look. `daily_sync` has its own moment of the day for each tenant, made from a hash
+of the tenant's id, so that the syncs of all tenants spread evenly over 24 hours (UTC). Because the first sync has just been done when its turn comes
+first, it does not begin then: it is `done` from the start, with the next moment that is at least 6 hours away as its clock, and has no end
+(`finished_at`) before that. After every sync the next one is at the tenant's next moment at least 6 hours later, also when it was asked for by hand.
+No run of `daily_sync` begins beside one of `directory_sync`, nor the reverse: the later one waits for the other's run.
+
+| step | what | requires | queue | begun by | first delay | longest | given up after | repeats |
+|---|---|---|---|---|---|---|---|---|
 """
 
 API_HEAD = """# The JSON API
@@ -81,10 +91,17 @@ def steps() -> str:
     """Return docs/steps.md."""
     rows = (
         f"| `{step.name}` | {step.title} | {', '.join(f'`{name}`' for name in step.requires) or '-'} | `{step.queue}` "
-        f"| {step.person.replace('_', ' ') if step.person else 'Grantline'} | {step.retry_first} | {step.retry_cap} | {step.give_up} |\n"
+        f"| {step.person.replace('_', ' ') if step.person else 'Grantline'} | {step.retry_first} | {step.retry_cap} | {step.give_up} | {_repeats(step)} |\n"
         for step in STEPS.values()
     )
     return STEPS_HEAD + "".join(rows)
+
+
+def _repeats(step: StepDefinition) -> str:
+    """Return in words when a step is done again by itself."""
+    if step.own_moment_after is not None:
+        return f"daily, at the tenant's moment, at least {step.own_moment_after} after the last"
+    return f"{step.repeats} after the last" if step.repeats else "-"
 
 
 def api() -> str:

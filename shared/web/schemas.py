@@ -243,6 +243,7 @@ class SyncView(_Shape):
     next_sync: Moment | None = Field(description="When the daily sync begins next; null where one is under way, or none will be.")
     users: int | None
     groups: int | None
+    stored_text: str = Field(description="How many users and groups are stored, in words; empty before the first sync.")
     changed: SyncChanges | None = Field(description="What the last sync has changed; null where that is not known.")
     changed_text: str = Field(description="The same in words.")
     differences: SyncDifferences | None = Field(

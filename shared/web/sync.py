@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.domain import schedule
+from shared.domain import decide, schedule
 from shared.domain.grant import Facts, Grant, Step
 from shared.domain.notices import Notice, notices_of
 from shared.domain.steps import StepName
@@ -25,9 +25,10 @@ def sync_view(grant: Grant) -> dict[str, Any]:
     daily = grant.steps[StepName.DAILY_SYNC]
     return {
         "last_sync": schedule.stamp(last.finished_at) if last.finished_at else None,
-        "next_sync": schedule.stamp(daily.clock) if daily.is_done and daily.clock else None,
+        "next_sync": schedule.stamp(daily.clock) if daily.state in decide.SETTLED and daily.clock else None,
         "users": facts.get("users"),
         "groups": facts.get("groups"),
+        "stored_text": " and ".join(_number(facts.get(f"{kind}s", 0), kind) for kind in ("user", "group")) if facts else "",
         "changed": facts.get("changed"),
         "changed_text": changed_words(facts.get("changed") or {}),
         "differences": facts.get("differences"),

@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain import decide, intents, outcomes, schedule
 from shared.domain.decision import Decision
-from shared.domain.grant import Grant, GrantState
+from shared.domain.grant import Grant, GrantState, Step
 from shared.domain.outcomes import Done, Failed, NeedsPerson, Outcome
 from shared.domain.problems import problem
 from shared.domain.steps import STEPS, StepName, StepState
@@ -155,6 +155,15 @@ def test_its_failed_attempts_wait_longer_than_those_of_a_first_sync() -> None:
 
     assert (daily.retry_first, daily.retry_cap, daily.give_up) == (timedelta(seconds=30), timedelta(hours=1), timedelta(days=1))
     assert (daily.queue, daily.stands_on) == (first.queue, first.stands_on)
+
+
+def test_a_grant_that_is_older_than_the_step_comes_to_it_with_its_next_watch() -> None:
+    """A grant that was complete before there was a daily sync has one from the day after the release."""
+    grant = complete()
+    older = grant.with_step(Step(SYNC))
+    watched = ran(older, StepName.ACCESS_WATCH, Done(), LATER)
+
+    assert watched.steps[SYNC] == replace(grant.steps[SYNC], changed_at=LATER)
 
 
 def test_every_daily_sync_is_told() -> None:
