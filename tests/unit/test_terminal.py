@@ -31,11 +31,11 @@ def lines(capsys: pytest.CaptureFixture[str], *steps: dict[str, Any]) -> list[st
         (
             {
                 "state": "waiting",
-                "reason": "Microsoft is busy",
+                "reason": "It is busy",
                 "until": "2026-11-24T09:36:12.000Z",
                 "progress_text": "12,000 of 100,000 users",
             },
-            "waiting              Sync domains, users and groups - Microsoft is busy, until 09:36:12 UTC - 12,000 of 100,000 users",
+            "waiting              Sync domains, users and groups - It is busy, until 09:36:12 UTC - 12,000 of 100,000 users",
         ),
         ({"state": "queued"}, "queued               Sync domains, users and groups"),
     ],
