@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from aiohttp import ClientSession, web
+from azure.core.pipeline.transport import AioHttpTransport
 from yarl import URL
 
 
@@ -102,3 +104,46 @@ async def proxy(target: str) -> AsyncIterator[Proxy]:
             yield found
         finally:
             await runner.cleanup()
+
+
+class KilledError(Exception):
+    """The process dies here."""
+
+
+@dataclass
+class Fuse:
+    """Kills at the request that comes after so many, before it is sent or when it has been carried out; then at every other."""
+
+    after: int
+    is_carried_out: bool = False
+    is_blown: bool = False
+    spent: int = 0
+    """How many requests there were."""
+
+    def before(self) -> None:
+        """Tell that a request is about to be sent."""
+        if self.is_blown or (self.spent == self.after and not self.is_carried_out):
+            self.is_blown = True
+            raise KilledError
+        self.spent += 1
+
+    def behind(self) -> None:
+        """Tell that a request was carried out."""
+        if self.is_blown or (self.spent > self.after and self.is_carried_out):
+            self.is_blown = True
+            raise KilledError
+
+
+class FusedTransport(AioHttpTransport):  # type: ignore[misc] # the SDK gives it lazily, untyped
+    """The SDK's transport with a fuse in it."""
+
+    def __init__(self, fuse: Fuse) -> None:
+        super().__init__()
+        self.fuse = fuse
+
+    async def send(self, request: Any, **config: Any) -> Any:
+        """Send a request, unless the process dies before."""
+        self.fuse.before()
+        answer = await super().send(request, **config)
+        self.fuse.behind()
+        return answer
