@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser run demo test test-kill test-decorators test-faults test-routes lint bench requirements screenshots docs clean
+.PHONY: help setup browser run demo test test-kill test-decorators test-faults test-routes lint bench bench-large requirements screenshots docs clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench: setup ## Measure, side by side, what has a target
 	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.accounts_page
 	@$(BIN)/python -m bench.mail_flow
+
+bench-large: setup ## Measure what takes minutes: a sweep over 100,000 grants
+	@$(BIN)/python -m bench.sweep
 
 requirements: setup ## Compile the pinned requirements from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt
