@@ -348,8 +348,9 @@ CATALOGUE: dict[str, ProblemKind] = {
         Actor.OPERATOR,
     ),
     "scope_group_unknown": ProblemKind(
-        "Microsoft Entra has no group with the address or id that the scope names, or it was deleted.",
-        "Name the group by its primary e-mail address or its object id in the grant's scope, then retry the step.",
+        "Microsoft Entra has no group with the address or id that the scope names: it was deleted, or it is a dynamic "
+        "distribution group, which only Exchange Online knows.",
+        "Name a group by its primary e-mail address or its object id in the grant's scope, then retry the step.",
         Actor.OPERATOR,
     ),
     "scope_group_hidden": ProblemKind(

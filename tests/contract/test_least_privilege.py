@@ -4,7 +4,7 @@ Each permission is taken away in turn, from the registration or from the sign-in
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from local.microsoft365.changes import put_user
 from local.microsoft365.registrations import read_registrations
-from shared.domain.grant import GrantState, RoleMode
+from shared.domain.decision import Decision
+from shared.domain.grant import GrantState, RoleMode, Scope, ScopeKind
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.microsoft import permissions
 from shared.microsoft.permissions import CALLS, Application, Consumer, Permission, catalogue, registered
@@ -52,6 +54,17 @@ PLAIN = {(method, f"{_DIRECTORY_ROLES}/roleAssignments") for method in ("GET", "
 WITH_LICENCE = {("POST", f"{_DIRECTORY_ROLES}/roleAssignmentScheduleRequests")}
 LEFT_OUT = {"without": WITH_LICENCE, "with": PLAIN}
 """Method and path of the calls that only the other kind of tenant takes."""
+_USERS_OF_A_GROUP = ("GET", "/groups/{group-id}/transitiveMembers/microsoft.graph.user")
+OF_PEOPLE = {
+    "group by address": {("GET", "/groups"), _USERS_OF_A_GROUP},
+    "group by id": {("GET", "/groups/{group-id}"), _USERS_OF_A_GROUP},
+    "users": {("POST", "/$batch"), ("GET", "/users")},
+}
+"""Method and path of the calls that find the users of a scope of people, in the place of the whole directory."""
+OF_A_PART = {("POST", "/$batch"), ("GET", "/users/{user-id}")}
+"""Of the calls that read a user of whom too little is known: it was missing when the directory was read, and changed since."""
+WHOLE_DIRECTORY = {("GET", "/users"), ("GET", "/users/delta"), ("GET", "/groups/delta")}
+NOT_IN_EVERY_SYNC = OF_A_PART.union(*OF_PEOPLE.values()) - WHOLE_DIRECTORY
 CallKey = tuple[str, str, str]
 
 
@@ -115,7 +128,11 @@ def _calls_of_a_grant(mode: RoleMode, licence: str) -> set[CallKey]:
     """Return the calls that the list has for a whole grant: this way to the role, in this kind of tenant."""
     applications = {Application.MAIL_FLOW, Application.DIRECTORY, Application.ACTIVITY, ASSIGNERS[mode]}
     entries = [entry for entry in OWN if entry.application in applications and not entry.optional]
-    return {call for call in set().union(*map(_calls_of, entries)) if call[1:] not in LEFT_OUT[licence]}
+    return {call for call in set().union(*map(_calls_of, entries)) if call[1:] not in LEFT_OUT[licence] | NOT_IN_EVERY_SYNC}
+
+
+def _of_the_directory(calls: Iterable[tuple[str, str]]) -> set[CallKey]:
+    return {(Application.DIRECTORY, method, path) for method, path in calls}
 
 
 async def _tenant(world: World, licence: str = "without", **intent: Any) -> Case:
@@ -126,11 +143,12 @@ async def _tenant(world: World, licence: str = "without", **intent: Any) -> Case
 
 
 async def _complete(case: Case) -> None:
-    """Do everything for the grant, with the activity data, and let the daily watch look once."""
+    """Do everything for the grant, with the activity data, and let the daily watch look once, and the daily sync."""
     await case.until(StepName.ACTIVITY_CONSENT)
     await case.act(StepName.ACTIVITY_CONSENT)
     await case.settle(StepName.ACTIVITY_CONSENT)
     await case.settle(StepName.ACCESS_WATCH)
+    await case.settle(StepName.DAILY_SYNC)
     grant = await case.grant()
     assert grant.state is GrantState.COMPLETED
     later = {name for name, each in STEPS.items() if each.is_removal} | {StepName.MAIL_PROOF}
@@ -150,9 +168,58 @@ async def test_a_whole_grant_makes_the_calls_of_the_list_and_no_other(world: Wor
     }
 
 
+@pytest.mark.parametrize("kind", OF_PEOPLE)
+async def test_a_scope_of_people_reads_them_alone(world: World, kind: str) -> None:
+    """Neither other users nor other groups are asked for; of the rest of the directory only its name and its domains are."""
+    case = await _tenant(world)
+    group = next(each for each in case.tenant.groups.values() if each.display_name == "Sales")
+    scopes = {
+        "group by address": Scope(ScopeKind.GROUP, group=group.mail or ""),
+        "group by id": Scope(ScopeKind.GROUP, group=group.id),
+        "users": Scope(ScopeKind.USERS, users=(case.administrator,)),
+    }
+    await case.parts.container.engine.commit(
+        case.grant_id, lambda grant, _: Decision(replace(grant, intent=replace(grant.intent, scope=scopes[kind])))
+    )
+    await case.until(StepName.DIRECTORY_SYNC)
+    step = await case.settle(StepName.DIRECTORY_SYNC)
+
+    assert step.is_done, step.problem
+    assert step.facts["users"] > 0
+    made = {call for call in await _calls(case) if call[0] == Application.DIRECTORY}
+    names = ("Organization.Read.All", "Domain.Read.All")
+    assert made == set().union(*(_calls_of(entry) for entry in OWN if entry.name in names)) | _of_the_directory(OF_PEOPLE[kind])
+
+
+async def test_a_user_of_whom_too_little_is_known_is_read(world: World) -> None:
+    """The list was older than the token, so a change tells of a user who is not stored: that one is read, by its id."""
+    case = await _tenant(world)
+    clock = world.parts.simulation.clock
+    await case.until(StepName.DIRECTORY_SYNC)
+    clock.advance(120)
+    like = case.tenant.users.find(case.administrator)
+    assert like is not None
+    late = replace(like, id=case.tenant.new_id("user", "late"), user_principal_name=f"late@{case.domain}", proxy_addresses=())
+    put_user(case.tenant, late, clock.now())
+    case.parts.simulation.store.changed(case.tenant)
+    await world.fault(r"/v1\.0/users\?(?!.*count=)", stale=60)
+    await case.settle(StepName.DIRECTORY_SYNC)
+    before = await _calls(case)
+    put_user(case.tenant, replace(late, display_name="Late"), clock.now())
+    case.parts.simulation.store.changed(case.tenant)
+
+    await case.queue_again(StepName.DAILY_SYNC)
+    step = await case.settle(StepName.DAILY_SYNC)
+
+    assert step.is_done, step.problem
+    assert await _calls(case) - before == _of_the_directory(OF_A_PART)
+    assert not _of_the_directory(OF_A_PART) & await _calls(case, "401", "403")
+
+
 async def test_the_kinds_of_grants_make_up_the_list() -> None:
-    """Both ways to the role in both kinds of tenants, and the role watch, leave no call of the list untried here."""
+    """Both ways to the role in both kinds of tenants, every scope, and the role watch leave no call of the list untried here."""
     made = set().union(*(_calls_of_a_grant(mode, licence) for mode in ASSIGNERS for licence in LICENCES))
+    made |= _of_the_directory(OF_A_PART.union(*OF_PEOPLE.values()))
 
     assert made | _calls_of(ROLE_WATCH) == {(call.application, call.method, call.path) for call in CALLS}
 
