@@ -146,7 +146,8 @@ class StepView(_Shape):
     can_retry: bool
     progress: dict[str, Any] = Field(
         description="How far a running step is. A sync: `users` read `of` how many (null: not known), `groups`, `collection` "
-        "(`users`, `groups`, `compare`, `tidy`), `rate` (users a second), `left_seconds`, `at`. The mail flow: `objects`, `of`."
+        "(`list`, `users`, `scope`, `groups`, `compare`, `publish`, `tidy`), `rate` (users a second), `left_seconds`, `at`. "
+        "Mail flow: `objects`, `of`."
     )
     progress_text: str = Field(description="The same in words; empty where there is none.")
     problem: ProblemView | None

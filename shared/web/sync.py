@@ -10,6 +10,7 @@ from shared.domain.steps import StepName
 
 COLLECTIONS: Mapping[str, str] = {
     "compare": "comparing with everything that Microsoft has",
+    "publish": "putting the new copy in the place of the former one",
     "tidy": "deleting the copy that is not needed any more",
 }
 """What a sync does beside reading users and groups, by its collection's name."""
@@ -81,15 +82,16 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def _read(progress: Facts) -> str:
-    doing = COLLECTIONS.get(progress.get("collection", ""), "")
-    if progress.get("collection") == "groups":
+    collection = str(progress.get("collection", "users"))
+    if collection in COLLECTIONS:
+        return COLLECTIONS[collection]
+    if collection == "groups":
         return f"{_number(progress['users'], 'user')}, {_number(progress.get('groups', 0), 'group')} so far"
-    read = _counted(progress["users"], progress.get("of"), "user")
-    return f"{doing}: {read}" if doing and progress.get("collection") != "tidy" else doing or read
+    return _counted(progress["users"], progress.get("of"), "user")
 
 
 def _counted(done: int, total: int | None, kind: str) -> str:
-    return f"{done:,} of {_number(total, kind)}" if total else f"{_number(done, kind)} so far"
+    return f"{done:,} of {_number(total, kind)}" if total and total > done else f"{_number(done, kind)} so far"
 
 
 def _number(count: int, kind: str) -> str:

@@ -33,6 +33,8 @@ SITUATIONS: dict[str, Callable[[], Situation]] = {
     "became by hand": situations.became_by_hand,
     "tenant taken": situations.tenant_taken,
     "a consent lost": situations.watched,
+    "syncing, with notices": situations.syncing,
+    "synced": situations.synced,
     "released": situations.released,
     **mail_flow.SITUATIONS,
 }

@@ -30,6 +30,7 @@ COUNTS: Facts = {
     "left_seconds": 98,
     "at": stamp(NOW),
 }
+AFTER: Facts = {**COUNTS, "users": 100_000, "rate": None, "left_seconds": None}
 CHANGED = {"users": {"added": 12, "changed": 0, "removed": 1}, "groups": {"added": 0, "changed": 1, "removed": 0}}
 FACTS: Facts = {"users": 100_011, "groups": 1, "tenant_name": "Contoso", "changed": CHANGED}
 
@@ -52,18 +53,15 @@ def synced(state: StepState = StepState.DONE, *, clock: datetime = TOMORROW, **f
     [
         (COUNTS, "12,000 of 100,000 users, about 2 minutes left, 900 a second"),
         ({**COUNTS, "of": None, "left_seconds": None}, "12,000 users so far, 900 a second"),
-        ({**COUNTS, "users": 1, "of": 1, "rate": None, "left_seconds": 0}, "1 of 1 user, less than a minute left"),
+        ({**COUNTS, "users": 1, "of": 2, "rate": None, "left_seconds": 0}, "1 of 2 users, less than a minute left"),
+        ({**COUNTS, "users": 1, "of": 1, "rate": None, "left_seconds": None}, "1 user so far"),
         ({**COUNTS, "rate": 0.2, "left_seconds": 89}, "12,000 of 100,000 users, about 1 minute left"),
         ({**COUNTS, "rate": 0, "left_seconds": 2 * 3600}, "12,000 of 100,000 users, about 2 hours left"),
         ({**COUNTS, "collection": "groups", "groups": 7, "rate": None, "left_seconds": None}, "12,000 users, 7 groups so far"),
-        (
-            {**COUNTS, "collection": "compare"},
-            "comparing with everything that Microsoft has: 12,000 of 100,000 users, about 2 minutes left, 900 a second",
-        ),
-        (
-            {**COUNTS, "collection": "tidy", "rate": None, "left_seconds": None},
-            "deleting the copy that is not needed any more",
-        ),
+        ({**COUNTS, "collection": "list", "users": 5, "left_seconds": None, "rate": None}, "5 of 100,000 users"),
+        ({**AFTER, "collection": "compare"}, "comparing with everything that Microsoft has"),
+        ({**AFTER, "collection": "publish"}, "putting the new copy in the place of the former one"),
+        ({**AFTER, "collection": "tidy"}, "deleting the copy that is not needed any more"),
         ({"objects": 3, "of": 8}, "3 of 8 objects"),
         ({}, ""),
     ],
@@ -82,6 +80,16 @@ async def test_a_running_sync_is_shown_as_a_bar(parts: Grantline) -> None:
         (bar,) = page.named("progress")
         assert (bar.attributes["max"], bar.attributes["value"]) == ("100000", "12000")
         assert "12,000 of 100,000 users, about 2 minutes left, 900 a second" in page.words
+
+
+async def test_what_has_no_end_in_sight_has_no_bar(parts: Grantline) -> None:
+    """A daily sync reads what has changed, and nobody knows how much that is."""
+    grant = a_grant(Step(DAILY, StepState.RUNNING, clock=TOMORROW, run_id="1", begun_at=NOW))
+    row = progress_row(DAILY, {**COUNTS, "users": 37, "of": 37, "rate": None, "left_seconds": None})
+    page = await look(parts, pages.grant, grant_id=await stored(parts, grant, row))
+
+    assert "37 users so far" in page.words
+    assert page.named("progress") == []
 
 
 async def test_progress_of_yesterdays_sync_is_not_shown_today(parts: Grantline) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from local.stack import Stack
 from shared import container, settings
 from shared.container import Container
+from shared.domain import schedule
 from shared.domain.decision import Decision
 from shared.domain.grant import Direction, Event, Facts, Grant, Intent, RoleMode, Row, Scope, ScopeKind, Step
 from shared.domain.problems import CATALOGUE, Actor, problem
@@ -25,6 +26,16 @@ RAW = "AADSTS50105: the administrator's <b>own</b> \u202ewords\u202c of Microsof
 """What Microsoft said: with markup, with a mark that turns the text, and without a place to break the line."""
 CORRELATION = "7f0d8f3a-0000-4000-8000-000000000001"
 REQUIRED = tuple(name for name, each in STEPS.items() if not each.is_optional and not each.is_removal)
+READING: Facts = {
+    "users": 12_000,
+    "of": 100_000,
+    "groups": 0,
+    "collection": "users",
+    "rate": 900,
+    "left_seconds": 98,
+    "at": schedule.stamp(LATER),
+}
+"""How far a sync is that reads users."""
 MANY_ROWS = 60
 """More accounts than one page of the dashboard shows."""
 
@@ -169,10 +180,36 @@ def running() -> Situation:
     flow = Step(StepName.MAIL_FLOW, StepState.RUNNING, clock=LATER, run_id="2", started_at=NOW)
     before = done(*REQUIRED[:3], StepName.PREFLIGHT)
     rows = (
-        progress_row(sync.name, {"users": 1998, "groups": 0, "of": 2500}),
+        progress_row(sync.name, {**READING, "users": 1998, "of": 2500}),
         progress_row(flow.name, {"objects": 3, "of": 8}),
     )
     return Situation(a_grant(*before, sync, flow), rows)
+
+
+def syncing() -> Situation:
+    """Return a completed grant whose daily sync is under way, with every notice, and what the former sync has brought."""
+    situation = completed()
+    grant, changed = situation.grant, {"added": 12, "changed": 3, "removed": 1}
+    facts = {
+        "users": 100_000,
+        "groups": 1200,
+        "tenant_name": "Contoso",
+        "changed": {"users": changed, "groups": {"added": 0, "changed": 1, "removed": 0}},
+        "differences": {"missing": 2, "gone": 1, "different": 0},
+        "uncovered_domains": ["new.contoso.com", "a.very.long.name." * 3 + "contoso.com"],
+        "hidden_groups": 2,
+        "unknown_users": ["ada@contoso.com"],
+    }
+    ended = NOW + timedelta(seconds=1)
+    daily = Step(StepName.DAILY_SYNC, StepState.RUNNING, clock=LATER, run_id="1", begun_at=NOW, finished_at=ended, facts=facts)
+    return replace(situation, grant=grant.with_step(daily), rows=(*situation.rows, progress_row(daily.name, READING)))
+
+
+def synced() -> Situation:
+    """Return the same grant when that sync has ended."""
+    situation = syncing()
+    daily = replace(situation.grant.steps[StepName.DAILY_SYNC], state=StepState.DONE, run_id="")
+    return replace(situation, grant=situation.grant.with_step(daily))
 
 
 def waiting() -> Situation:
