@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 
 _ID_BITS = 48
 _OFFSET = 0x5C3A917E04D5
@@ -46,9 +47,13 @@ class User:
 
 def user_id(tenant_id: str, index: int) -> str:
     """The id of the user at `index`: looks random, and can be turned back into the index."""
+    return f"{_id_prefix(tenant_id)}{(index * _MULTIPLIER + _OFFSET) & _MASK:012x}"
+
+
+@cache
+def _id_prefix(tenant_id: str) -> str:
     prefix = tenant_id.replace("-", "")
-    tail = (index * _MULTIPLIER + _OFFSET) & _MASK
-    return f"{prefix[:8]}-{prefix[8:12]}-4{prefix[13:16]}-8{prefix[17:20]}-{tail:012x}"
+    return f"{prefix[:8]}-{prefix[8:12]}-4{prefix[13:16]}-8{prefix[17:20]}-"
 
 
 def user_index(tenant_id: str, identifier: str) -> int | None:
@@ -153,6 +158,8 @@ class UserDirectory:
         return self.changed if index is not None and index < self.seeded else self.added
 
     def _seeded(self, position: int) -> User | None:
+        if not self.changed:
+            return self.make(position)
         identifier = user_id(self.tenant_id, position)
         return self.changed[identifier] if identifier in self.changed else self.make(position)
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from uuid import uuid5
 
 from local.microsoft365.catalogue import resources
@@ -31,6 +32,7 @@ PEOPLE: tuple[tuple[str, str, tuple[Role, ...]], ...] = (
 ELIGIBLE: tuple[tuple[str, Role], ...] = (("eligible", Role.GLOBAL_ADMINISTRATOR),)
 """Who may activate which role, where the tenant has Privileged Identity Management; without its licence it is no right."""
 
+_LONG_AGO = datetime(2023, 5, 9, 8, 0, tzinfo=UTC)
 _GIVEN_NAMES = ("Adele", "Bruno", "Carla", "Deniz", "Elena", "Farid", "Grete", "Hugo", "Ines", "Jonas", "Keiko", "Liam", "Mona")
 _SURNAMES = ("Vance", "Ito", "Berg", "Costa", "Dahl", "Evans", "Fischer", "Garcia", "Hansen", "Ivanov", "Jensen")
 _DEPARTMENTS = ("Sales", "Engineering", "Finance", "Legal", "Support")
@@ -55,7 +57,7 @@ class TenantSeed:
     @property
     def tenant_id(self) -> str:
         """Derived from the initial domain."""
-        return str(uuid5(IDS, f"tenant|{self.initial_domain}"))
+        return _tenant_id(self.initial_domain)
 
     @property
     def default_domain(self) -> str:
@@ -65,7 +67,12 @@ class TenantSeed:
     @property
     def created_at(self) -> datetime:
         """The same for all: long ago."""
-        return datetime(2023, 5, 9, 8, 0, tzinfo=UTC)
+        return _LONG_AGO
+
+
+@cache
+def _tenant_id(initial_domain: str) -> str:
+    return str(uuid5(IDS, f"tenant|{initial_domain}"))
 
 
 def default_seeds(users: int) -> tuple[TenantSeed, ...]:

@@ -111,6 +111,28 @@ async def test_a_filter_finds_users_by_their_properties(served: Served) -> None:
     assert partners[0]["value"] == guests[0]["value"]
 
 
+async def test_a_filter_by_names_finds_them_in_a_large_tenant() -> None:
+    """Fifteen alternatives, each looked up by itself; more only in an advanced query."""
+    names = [f"room{29 + 50 * number}@contoso.com" for number in range(16)]
+    filters = [" or ".join(f"mail eq '{name}'" for name in names[:count]) for count in (15, 16)]
+    eventual = {"ConsistencyLevel": "eventual"}
+    async with serve(users=500_000) as large:
+        started = time.process_time()
+        path = "/v1.0/users?$count=true&$select=mail&$filter="
+        fifteen = await large.graph(path + filters[0], READ_USERS)
+        sixteen = await large.graph(path + filters[1], READ_USERS)
+        advanced = await large.graph(path + filters[1], READ_USERS, headers=eventual)
+        mixed = await large.graph(path + "(id eq 'x' or mail eq 'room29@contoso.com') and userType eq 'Member'", READ_USERS)
+
+        assert time.process_time() - started < 1
+
+    assert {user["mail"] for user in fifteen.body["value"]} == set(names[:15])
+    assert (sixteen.status, sixteen.body["error"]["code"]) == (400, "Request_UnsupportedQuery")
+    assert sixteen.body["error"]["message"].endswith("'OR' operators: 16. Max allowed: 15.")
+    assert len(advanced.body["value"]) == 16
+    assert [user["mail"] for user in mixed.body["value"]] == names[:1]
+
+
 async def test_the_count_needs_eventual_consistency(served: Served) -> None:
     """It stands on the first page only; without the header it isn't there."""
     eventual = {"ConsistencyLevel": "eventual"}

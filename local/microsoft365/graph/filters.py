@@ -8,24 +8,32 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from local.microsoft365.graph.errors import GraphError, malformed, unsupported_query
 
 _TOKEN = re.compile(r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<mark>[(),])|(?P<word>[^\s(),']+))")
 _CONSTANTS: Mapping[str, object] = {"true": True, "false": False, "null": None}
+MAXIMUM_CLAUSES = 15
+"""Clauses joined by `or` in a filter that is no advanced query (github.com/microsoftgraph/microsoft-graph-docs/issues/21098)."""
 _GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter: the properties that it reads, a test, and the values that `eq` demands where they are certain."""
+    """A parsed filter: the properties that it reads, a test, and the values that `eq` demands."""
 
     properties: frozenset[str]
     accepts: Callable[[Callable[[str], Any]], bool]
     """Takes a function from a property's name to an object's value."""
-    demands: Mapping[str, object]
-    """Property to value, where every accepted object has that value."""
+    alternatives: tuple[Mapping[str, object], ...] = ({},)
+    """Property to value: every accepted object has all values of one of these."""
+
+    @property
+    def demands(self) -> Mapping[str, object]:
+        """Property to value, where every accepted object has that value."""
+        return self.alternatives[0] if len(self.alternatives) == 1 else {}
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -49,8 +57,9 @@ def _same(value: Any, wanted: object) -> bool:
 class _Parser:
     """Recursive descent over the tokens of one filter."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: int | None) -> None:
         self._text = text
+        self._most = most
         self._tokens = [*_tokens(text), ""]
 
     def parse(self) -> Filter:
@@ -71,11 +80,14 @@ class _Parser:
         return token
 
     def _or(self) -> Filter:
-        left = self._and()
+        clauses = [self._and()]
         while self._tokens[0].lower() == "or":
             self._take()
-            left = _either(left, self._and())
-        return left
+            clauses.append(self._and())
+        if self._most is not None and len(clauses) > self._most:
+            words = "Too many child clauses specified in search filter expression containing 'OR' operators"
+            raise unsupported_query(f"{words}: {len(clauses)}. Max allowed: {self._most}.")
+        return reduce(_either, clauses)
 
     def _and(self) -> Filter:
         left = self._term()
@@ -105,7 +117,7 @@ class _Parser:
         self._take(",")
         prefix = str(self._literal()).lower()
         self._take(")")
-        return Filter(frozenset({name}), lambda get: str(get(name) or "").lower().startswith(prefix), {})
+        return Filter(frozenset({name}), lambda get: str(get(name) or "").lower().startswith(prefix))
 
     def _literal(self) -> object:
         token = self._take()
@@ -119,18 +131,22 @@ class _Parser:
 
 
 def _equals(name: str, wanted: object) -> Filter:
-    return Filter(frozenset({name}), lambda get: _same(get(name), wanted), {name: wanted})
+    return Filter(frozenset({name}), lambda get: _same(get(name), wanted), ({name: wanted},))
 
 
 def _both(left: Filter, right: Filter) -> Filter:
-    demands = {**left.demands, **right.demands}
+    demands = tuple({**one, **other} for one in left.alternatives for other in right.alternatives)
     return Filter(left.properties | right.properties, lambda get: left.accepts(get) and right.accepts(get), demands)
 
 
 def _either(left: Filter, right: Filter) -> Filter:
-    return Filter(left.properties | right.properties, lambda get: left.accepts(get) or right.accepts(get), {})
+    demands = (*left.alternatives, *right.alternatives)
+    return Filter(left.properties | right.properties, lambda get: left.accepts(get) or right.accepts(get), demands)
 
 
-def parse_filter(text: str) -> Filter:
-    """Return the filter; raises GraphError (400) when it can't be read or isn't supported."""
-    return _Parser(text).parse()
+def parse_filter(text: str, *, most: int | None = MAXIMUM_CLAUSES) -> Filter:
+    """Return the filter; raises GraphError (400) when it can't be read or isn't supported.
+
+    `most` clauses are joined by `or` (None: any number, as in advanced queries).
+    """
+    return _Parser(text, most).parse()

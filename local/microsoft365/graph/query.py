@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local.microsoft365.graph.errors import expired_page, malformed, unsupported_query
-from local.microsoft365.graph.filters import Filter, parse_filter
+from local.microsoft365.graph.filters import MAXIMUM_CLAUSES, Filter, parse_filter
 
 MAXIMUM_TOP = 999
 _KNOWN = frozenset({"$select", "$top", "$filter", "$count", "$skiptoken", "$expand", "$orderby", "$search", "$format"})
@@ -28,7 +28,7 @@ class Query:
     expand: str
     skip_token: str
     filter_text: str = ""
-    """The filter as it was asked."""
+    """The filter as it was asked; a delta function reads it itself."""
     delta_token: str = ""
     """Of delta functions only."""
 
@@ -58,15 +58,16 @@ def read_query(options: Mapping[str, str], headers: Mapping[str, str], *, is_del
     for name in _ABSENT:
         if name in lowered:
             raise unsupported_query(f"The query parameter '{name}' is not supported for this resource.")
+    text = lowered.get("$filter", "")
     eventual = headers.get("ConsistencyLevel", "").lower() == "eventual"
     return Query(
         select=tuple(name.strip() for name in lowered.get("$select", "").split(",") if name.strip()),
         top=_top(lowered.get("$top")),
-        filter=parse_filter(lowered["$filter"]) if lowered.get("$filter") else None,
+        filter=parse_filter(text, most=None if eventual else MAXIMUM_CLAUSES) if text and not is_delta else None,
         count=eventual and lowered.get("$count", "").lower() == "true",
         expand=lowered.get("$expand", ""),
         skip_token=lowered.get("$skiptoken", ""),
-        filter_text=lowered.get("$filter", ""),
+        filter_text=text,
         delta_token=lowered.get(_OF_DELTA, ""),
     )
 

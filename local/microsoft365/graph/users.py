@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from local.microsoft365.graph.collections import Scan, entity, list_page
+from local.microsoft365.graph.collections import Scan, entity, list_page, scan_list
 from local.microsoft365.graph.context import Answer, Context
 from local.microsoft365.graph.errors import not_found
+from local.microsoft365.graph.filters import Filter
 from local.microsoft365.graph.shapes import USER
 from local.microsoft365.population import User, UserDirectory
 
-# A filter that demands one of these names a user whom the directory finds without looking at all others.
+# A filter that demands one of these names users whom the directory finds without looking at all others.
 _INDEXED = ("id", "userPrincipalName", "mail")
 
 
-def _one(users: UserDirectory, name: str) -> Scan[User]:
-    user = users.find(name)
-    return lambda start: [] if user is None or start > 0 else [(0, user)]
+def _names(alternatives: Iterable[Mapping[str, object]]) -> list[str] | None:
+    """Return the names that users must have one of; None where the filter names nobody."""
+    names = [next((each[key] for key in _INDEXED if isinstance(each.get(key), str)), None) for each in alternatives]
+    return None if None in names else [str(name) for name in names]
 
 
-def _scan(users: UserDirectory, demands: Mapping[str, object]) -> Callable[[int], Iterable[tuple[int, User]]]:
-    name = next((demands[key] for key in _INDEXED if isinstance(demands.get(key), str)), None)
-    return users.scan if name is None else _one(users, str(name))
+def _scan(users: UserDirectory, wanted: Filter | None) -> Scan[User]:
+    names = _names(wanted.alternatives) if wanted is not None else None
+    if names is None:
+        return users.scan
+    found = {user.id: user for user in map(users.find, names) if user is not None}
+    return scan_list(list(found.values()))
 
 
 def list_users(context: Context) -> Answer:
     """GET /users (learn.microsoft.com/graph/api/user-list): 100 a page, up to 999 with `$top`."""
-    demands = context.query.filter.demands if context.query.filter is not None else {}
     users = context.tenant.users
-    return list_page(context, "users", USER, _scan(users, demands), total=len(users))
+    return list_page(context, "users", USER, _scan(users, context.query.filter), total=len(users))
 
 
 def get_user(context: Context) -> Answer:
