@@ -83,6 +83,9 @@ async def test_groups_are_made_filled_emptied_and_removed(platform: Platform) ->
     """Members by name or id."""
     made = await changed(platform, group(add={"displayName": "Board", "members": ["admin@contoso.com", "Sales"]}))
     await changed(platform, group(identity="Board", members={"add": ["member@contoso.com"], "remove": ["admin@contoso.com"]}))
+    before = len(platform.tenant.journal)
+    await changed(platform, group(identity="Board", members={"add": ["Sales", "member@contoso.com"]}))
+    assert len(platform.tenant.journal) == before
     await changed(platform, group(identity=made[0], change={"mail": "board@contoso.com"}))
 
     sales = next(each.id for each in platform.tenant.groups.values() if each.display_name == "Sales")

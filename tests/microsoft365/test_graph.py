@@ -335,11 +335,13 @@ async def test_groups_and_their_members(served: Served) -> None:
     direct = [item for page in await all_pages(served, f"{path}/members", *roles) for item in page["value"]]
     nested = [item for page in await all_pages(served, f"{path}/transitiveMembers?$top=999", *roles) for item in page["value"]]
     users = await all_pages(served, f"{path}/members/microsoft.graph.user?$select=id&$top=999", *roles)
+    alias = await all_pages(served, f"{path}/transitiveMembers/graph.user?$select=id&$top=999", *roles)
 
     assert len(direct) == 201
     assert [item["displayName"] for item in direct if item["@odata.type"] == "#microsoft.graph.group"] == ["Sales"]
     assert len(nested) == len({item["id"] for item in nested}) == 201
     assert len(users[0]["value"]) == 200
+    assert sorted(user["id"] for user in alias[0]["value"]) == sorted(user["id"] for user in users[0]["value"])
 
 
 async def test_groups_that_contain_each_other_are_walked_once(served: Served) -> None:

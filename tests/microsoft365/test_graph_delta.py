@@ -429,8 +429,10 @@ async def test_a_round_from_an_older_replica_loses_nothing(served: Served) -> No
         put_user(served.tenant, replace(user_at(served, position), mail=None), NOW)
         served.simulation.store.changed(served.tenant)
         served.advance(60)
+    now = await latest(served, USERS, READ_USERS)
     first = await get(served, link, READ_USERS)
     served.stale["seconds"] = 120
+    nothing, still = await told(served, now, READ_USERS)
     second, later = await told(served, first.body["@odata.nextLink"], READ_USERS)
     lagging, again = await told(served, later, READ_USERS)
     served.stale.clear()
@@ -438,6 +440,7 @@ async def test_a_round_from_an_older_replica_loses_nothing(served: Served) -> No
 
     ids = [item["id"] for item in (*first.body["value"], *second, *lagging, *rest)]
     assert lagging == []
+    assert nothing == (await told(served, still, READ_USERS))[0] == []
     assert set(ids) == {user_at(served, position).id for position in range(3)}
 
 
@@ -601,8 +604,10 @@ async def test_what_exchange_does_to_groups_shows(served: Served) -> None:
     created, link = await told(served, link, READ_GROUPS)
     await served.invoke("Add-DistributionGroupMember", {"Identity": "News", "Member": member.mail, **bypass})
     joined, link = await told(served, link, READ_GROUPS)
+    entries = len(served.tenant.journal)
     await served.invoke("Set-DistributionGroup", {"Identity": "News", "HiddenFromAddressListsEnabled": True, **bypass})
     hidden, link = await told(served, link, READ_GROUPS)
+    assert len(served.tenant.journal) == entries
     await served.invoke("Set-DistributionGroup", {"Identity": "News", "DisplayName": "The news", **bypass})
     renamed, link = await told(served, link, READ_GROUPS)
     await served.invoke("Remove-DistributionGroup", {"Identity": "News", **bypass})

@@ -308,7 +308,6 @@ def _with_members(
         if not is_partial:
             return
         after = members[size - 1].id
-        item = item if round_.repeats_properties else {"id": item["id"]}
 
 
 def _member(tenant: Tenant, change: MemberChange) -> dict[str, Any]:
