@@ -302,6 +302,21 @@ async def test_a_token_that_is_too_old(case: Case) -> None:
         assert raised.value.problem.code == "page_expired"
 
 
+async def test_near_the_limit_a_page_asks_for_a_pause(case: Case) -> None:
+    """Microsoft says so from 80 percent on, and refuses beyond the limit: until then nobody waits."""
+    directory = case.directory
+    link = await directory.latest_users()
+    case.change_settings(graph_units_per_10_seconds=10)
+
+    pauses = []
+    with pytest.raises(TransientError) as raised:
+        for _ in range(100):
+            pauses.append((await directory.user_changes(link)).pause)
+
+    assert (pauses[0], pauses[-1]) == (None, timedelta(seconds=10))
+    assert raised.value.retry_after
+
+
 async def test_where_microsoft_gives_no_token_in_advance(case: Case) -> None:
     """The refusal is told as one, so that a plain round can take its place."""
     case.change_settings(delta_latest_refused=True)
