@@ -308,10 +308,14 @@ async def test_near_the_limit_a_page_asks_for_a_pause(case: Case) -> None:
     link = await directory.latest_users()
     case.change_settings(graph_units_per_10_seconds=10)
 
-    pauses = []
-    with pytest.raises(TransientError) as raised:
-        for _ in range(100):
+    pauses: list[timedelta | None] = []
+
+    async def go_on() -> None:
+        while len(pauses) < 100:
             pauses.append((await directory.user_changes(link)).pause)
+
+    with pytest.raises(TransientError) as raised:
+        await go_on()
 
     assert (pauses[0], pauses[-1]) == (None, timedelta(seconds=10))
     assert raised.value.retry_after
