@@ -12,7 +12,7 @@ from shared.storage import directory_rows as rows
 from shared.storage import keys, transactions
 from shared.storage.codec import Columns
 from shared.storage.directory_writer import AT_ONCE, TableDirectoryWriter, member_of
-from shared.storage.limits import TRANSACTION_ROWS
+from shared.storage.limits import TRANSACTION_ROWS, MissingError
 from shared.storage.records import DIRECTORY, DOMAIN, USER
 from shared.storage.table import Found, Table, each
 
@@ -61,17 +61,17 @@ class TableDirectory:
     async def delete(self, tenant_id: str, generation: Generation, shard: int) -> None:
         """Delete every row in one shard of a generation; none is no error, and it may be done again.
 
-        Raises TransientError where others keep deleting or writing there.
+        Raises TransientError where no answer came, or where others keep deleting there.
         """
         partition = rows.shard_partition(tenant_id, generation, shard)
         for _ in range(ATTEMPTS):
             try:
                 async for page in self._table.pages(partition, select=KEYS):
                     await self._delete(partition, [found.row for found in page])
-            except ConflictError:
+            except MissingError:
                 continue
             return
-        raise TransientError(f"a former generation of tenant {tenant_id} is being deleted or written by others")
+        raise TransientError(f"a former generation of tenant {tenant_id} is being deleted by others")
 
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the SMTP address in the current generation, whatever its letter case."""
@@ -116,7 +116,7 @@ class TableDirectory:
     async def _delete(self, partition: str, names: Sequence[str]) -> None:
         parts = [names[start : start + TRANSACTION_ROWS] for start in range(0, len(names), TRANSACTION_ROWS)]
         work = [[transactions.delete(partition, name) for name in part] for part in parts]
-        await each(self._table.transaction, work, AT_ONCE)
+        await each(self._table.attempt, work, AT_ONCE)
 
 
 async def _differences(olds: AsyncIterator[Found], news: AsyncIterator[Found]) -> Differences:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
@@ -11,6 +12,7 @@ import pytest_asyncio
 from yarl import URL
 
 from shared import settings
+from shared.domain.directory import Edit, Generation, User
 from shared.domain.grant import Nudge, Row
 from shared.domain.steps import StepName
 from shared.ports import Binding, ConflictError, DueRow, TransientError
@@ -193,6 +195,63 @@ async def test_a_binding_without_an_answer_is_read_again(shaken: Shaken, fault: 
     live = await shaken.storage.bindings.bind_account("ours", "grant-1")
 
     assert (first, second, live) == (ours, confirmed, "grant-1")
+
+
+@pytest.mark.parametrize("is_same_run", [True, False])
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.LOSE_REQUEST, Fault.FAILED, Fault.BUSY])
+async def test_a_directory_s_counts_survive_lost_answers(shaken: Shaken, fault: Fault, *, is_same_run: bool) -> None:
+    """Whoever writes the directory is told to come back, and when; what is there by then is counted once."""
+    copy, directory = Generation(1, 1), shaken.storage.directory
+    writer = directory.writer("tenant", copy)
+    users = [User(str(number), smtp_addresses=(f"{number}@contoso.example",)) for number in range(3)]
+    fail(shaken.tables, fault, path="$batch")
+    with pytest.raises(TransientError) as caught:
+        await writer.insert(users, {}, ())
+    writer = writer if is_same_run else directory.writer("tenant", copy)
+    is_new = await writer.insert(users, {}, ())
+    fail(shaken.tables, fault, path="$batch")
+    with pytest.raises(TransientError):
+        await writer.write([Edit(users[0], None)])
+    writer = writer if is_same_run else directory.writer("tenant", copy)
+    left = await writer.records(User, ["0", "1"])
+    await writer.write([Edit(left.get("0"), None)] if "0" in left else [], is_repeated=True)
+
+    assert is_new is (fault is not Fault.LOSE_ANSWER)
+    assert caught.value.retry_after == (timedelta(seconds=30) if fault is Fault.BUSY else None)
+    assert ("0" in left) is (fault is not Fault.LOSE_ANSWER)
+    assert await writer.counts() == await directory.writer("tenant", copy).counts() == {"users": 2, "groups": 0}
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.LOSE_REQUEST, Fault.BUSY])
+async def test_a_deletion_without_an_answer_may_be_done_again(shaken: Shaken, fault: Fault) -> None:
+    """Whoever deletes a generation is told to come back; then what is left goes."""
+    copy, directory = Generation(1, 1), shaken.storage.directory
+    await directory.writer("tenant", copy).insert([User(str(number)) for number in range(250)], {}, ())
+    fail(shaken.tables, fault, path="$batch")
+
+    with pytest.raises(TransientError):
+        await directory.delete("tenant", copy, 0)
+    await directory.delete("tenant", copy, 0)
+
+    assert await directory.writer("tenant", copy).records(User, ["0", "249"]) == {}
+    assert await directory.writer("tenant", copy).counts() == {"users": 0, "groups": 0}
+
+
+@pytest.mark.parametrize("is_always_so", [False, True])
+async def test_two_deletions_at_once_both_end(shaken: Shaken, on_azurite: OnAzurite, *, is_always_so: bool) -> None:
+    """A row that another deletion took is no error: what is left is read anew, though not for ever."""
+    copy, directory = Generation(1, 1), shaken.storage.directory
+    await directory.writer("tenant", copy).insert([User(str(number)) for number in range(50)], {}, ())
+    table = on_azurite.tables.get_table_client("directory")
+    names = iter(range(50))
+    fail(shaken.tables, *[Fault.MEDDLE] * (50 if is_always_so else 2), path="$batch")
+    shaken.tables.meddle = lambda: table.delete_entity("tenant|000001|000", f"user|{next(names)}")
+
+    with pytest.raises(TransientError, match="by others") if is_always_so else nullcontext():
+        await directory.delete("tenant", copy, 0)
+
+    assert len(shaken.tables.hit) == (10 if is_always_so else 3)
+    assert (await directory.writer("tenant", copy).counts() == {"users": 0, "groups": 0}) is not is_always_so
 
 
 async def test_a_transaction_of_more_than_4_mib_is_refused(shaken: Shaken) -> None:
