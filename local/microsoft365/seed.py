@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import cycle, islice
 from uuid import uuid5
 
 from local.microsoft365.catalogue import resources
@@ -35,6 +36,12 @@ ELIGIBLE: tuple[tuple[str, Role], ...] = (("eligible", Role.GLOBAL_ADMINISTRATOR
 _LONG_AGO = datetime(2023, 5, 9, 8, 0, tzinfo=UTC)
 _GIVEN_NAMES = ("Adele", "Bruno", "Carla", "Deniz", "Elena", "Farid", "Grete", "Hugo", "Ines", "Jonas", "Keiko", "Liam", "Mona")
 _SURNAMES = ("Vance", "Ito", "Berg", "Costa", "Dahl", "Evans", "Fischer", "Garcia", "Hansen", "Ivanov", "Jensen")
+_PAIRS = zip(cycle(_GIVEN_NAMES), cycle(_SURNAMES), strict=False)
+_NAMES = tuple(
+    (given_name, surname, f"{given_name}.{surname}".lower())
+    for given_name, surname in islice(_PAIRS, len(_GIVEN_NAMES) * len(_SURNAMES))
+)
+"""Every given name with every surname, as they follow each other, and what their addresses begin with."""
 _DEPARTMENTS = ("Sales", "Engineering", "Finance", "Legal", "Support")
 _KINDS = {7: "guest", 13: "shared", 29: "room"}
 """What is at these positions of every fifty; all others are people with a mailbox."""
@@ -102,14 +109,14 @@ def make_user(seed: TenantSeed, index: int) -> User:
     """The seeded user at an index."""
     if index < len(PEOPLE):
         nickname, display_name, _ = PEOPLE[index]
-        return _member(seed, index, nickname, display_name)
+        return _member(seed, index, nickname, display_name, *display_name.split())
     kind = _KINDS.get(index % 50)
     if kind == "guest":
         return _guest(seed, index)
     if kind is not None:
         return _resource_mailbox(seed, index, kind)
-    given_name, surname = _GIVEN_NAMES[index % len(_GIVEN_NAMES)], _SURNAMES[index % len(_SURNAMES)]
-    return _member(seed, index, f"{given_name}.{surname}{index}".lower(), f"{given_name} {surname} {index}")
+    given_name, surname, nickname = _NAMES[index % len(_NAMES)]
+    return _member(seed, index, f"{nickname}{index}", f"{given_name} {surname} {index}", given_name, surname)
 
 
 def make_tenant(seed: TenantSeed) -> Tenant:
@@ -130,8 +137,7 @@ def people_of(seed: TenantSeed) -> Iterator[Person]:
         yield Person(f"{name}@{seed.default_domain}", user_id(seed.tenant_id, index), seed.tenant_id, roles)
 
 
-def _member(seed: TenantSeed, index: int, nickname: str, display_name: str) -> User:
-    given_name, _, rest = display_name.partition(" ")
+def _member(seed: TenantSeed, index: int, nickname: str, display_name: str, given_name: str, surname: str) -> User:
     address = f"{nickname}@{seed.default_domain}"
     return User(
         id=user_id(seed.tenant_id, index),
@@ -139,7 +145,7 @@ def _member(seed: TenantSeed, index: int, nickname: str, display_name: str) -> U
         display_name=display_name,
         created_at=_created(seed, index),
         given_name=given_name,
-        surname=rest.partition(" ")[0],
+        surname=surname,
         mail=address,
         mail_nickname=nickname,
         proxy_addresses=_addresses(seed, index, nickname),

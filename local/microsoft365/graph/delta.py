@@ -37,6 +37,7 @@ Item = TypeVar("Item", User, Group)
 
 _MAXIMUM_IDS = 50
 _LATEST = "latest"
+_COMING_AND_GOING = frozenset({CREATED, REMOVED, DELETED})
 _ID_FILTER = re.compile(r"\s*id\s+eq\s+'([^']+)'\s*", re.IGNORECASE)
 _MEMBER_READERS = frozenset(
     {"Directory.Read.All", "Directory.ReadWrite.All", "Group.Read.All", "Group.ReadWrite.All", "GroupMember.Read.All"}
@@ -316,19 +317,32 @@ def _member(tenant: Tenant, change: MemberChange) -> dict[str, Any]:
     return {**entry, "@removed": {"reason": "deleted"}} if change.is_removed else entry
 
 
-def _collapsed(round_: Round[Item]) -> list[tuple[str, Changed]]:
-    """Return what the round's entries of the journal come to, an object at a time, in the order of their first changes."""
-    state, journal = round_.state, round_.context.tenant.journal
-    objects: dict[str, Changed] = {}
-    for entry in islice(journal, state.since, state.until):
-        if entry.noun == round_.collection.noun and (not state.ids or entry.object_id in state.ids):
-            _apply(objects.setdefault(entry.object_id, Changed()), entry)
-    return list(objects.items())
+def _entries(round_: Round[Item]) -> Iterator[DirectoryChange]:
+    """Give the round's entries of the journal."""
+    state, noun = round_.state, round_.collection.noun
+    entries = islice(round_.context.tenant.journal, max(0, state.since), state.until)
+    return (entry for entry in entries if entry.noun == noun and (not state.ids or entry.object_id in state.ids))
+
+
+def _collapsed(round_: Round[Item], first: int) -> Iterator[tuple[str, Changed]]:
+    """Give what the round's entries come to, an object at a time, in the order of their first changes, from one on.
+
+    A page's worth of objects is put together at a time, so that a page of a long round costs little more than looking at it.
+    """
+    keys = list(dict.fromkeys(entry.object_id for entry in _entries(round_)))
+    size = max(1, round_.context.settings.delta_page_size) + 1
+    for start in range(first, len(keys), size):
+        objects = {key: Changed() for key in keys[start : start + size]}
+        for entry in _entries(round_):
+            changed = objects.get(entry.object_id)
+            if changed is not None:
+                _apply(changed, entry)
+        yield from objects.items()
 
 
 def _apply(changed: Changed, entry: DirectoryChange) -> None:
     kind = entry.properties[0]
-    if kind in {REMOVED, DELETED, CREATED}:
+    if kind in _COMING_AND_GOING:
         changed.removal = "" if kind == CREATED else kind
         changed.is_created = kind == CREATED
         changed.properties.clear()
@@ -341,7 +355,7 @@ def _apply(changed: Changed, entry: DirectoryChange) -> None:
 
 def _changes(round_: Round[Item], start: Position | None) -> Iterator[Unit]:
     first, after = (0, "") if start is None else (int(start[0]), start[1])
-    for index, (key, changed) in enumerate(islice(_collapsed(round_), first, None), first):
+    for index, (key, changed) in enumerate(_collapsed(round_, first), first):
         yield from _changed_units(round_, (index, after if index == first else ""), key, changed)
 
 
