@@ -9,7 +9,7 @@ import pytest
 from shared.domain.grant import Event, Facts, Grant, Scope, ScopeKind, Step
 from shared.domain.schedule import stamp
 from shared.domain.steps import StepName, StepState
-from shared.web import access, pages, views
+from shared.web import access, administration, pages, views
 from shared.web.http import Visitor
 from shared.web.schemas import GrantView
 from shared.web.sync import changed_words, differences_words, progress_words
@@ -224,6 +224,14 @@ async def test_the_history_tells_what_a_sync_has_changed() -> None:
     assert details["Changed"] == "12 users added, 1 user removed, 1 group changed"
     assert details["Differences"].endswith("found 2 missing among users and groups; all is put right.")
     assert details["Users"] == "100011"
+
+
+async def test_a_service_account_tells_its_syncs(parts: Grantline) -> None:
+    """The last one, whichever step did it, and the next."""
+    page = await look(parts, administration.service_account, grant_id=await stored(parts, synced()))
+
+    told = dict(zip((each.text for each in page.named("dt")), (each.text for each in page.named("dd")), strict=True))
+    assert (told["Last sync"], told["Next sync"]) == ("Nov 23, 2026, 12:31:15 UTC", "Nov 24, 2026, 12:30:15 UTC")
 
 
 async def test_programs_are_told_the_same(parts: Grantline) -> None:
