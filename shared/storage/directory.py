@@ -7,7 +7,7 @@ holds its user, so that looking up a recipient takes one point read besides that
 from collections.abc import AsyncIterator, Sequence
 
 from shared.domain.directory import Differences, DirectoryState, Generation, Group, Member, SyncedDomain, User
-from shared.ports import ConflictError, TransientError
+from shared.ports import TransientError
 from shared.storage import directory_rows as rows
 from shared.storage import keys, transactions
 from shared.storage.codec import Columns
@@ -37,7 +37,10 @@ class TableDirectory:
         return TableDirectoryWriter(self._table, tenant_id, generation)
 
     async def publish(self, tenant_id: str, state: DirectoryState) -> None:
-        """Make ``state`` what readers read. An older generation never replaces a newer one."""
+        """Make ``state`` what readers read. An older generation never replaces a newer one.
+
+        Raises TransientError when others keep publishing, or when no answer comes.
+        """
         row = keys.entity(tenant_id, rows.CURRENT_ROW, DIRECTORY.write(state))
         for _ in range(ATTEMPTS):
             found = await self._table.get(tenant_id, rows.CURRENT_ROW)
@@ -45,7 +48,7 @@ class TableDirectory:
                 return
             if await self._table.write(row, found):
                 return
-        raise ConflictError(f"the directory of tenant {tenant_id} is being published by others")
+        raise TransientError(f"the directory of tenant {tenant_id} is being published by others")
 
     async def compare(self, tenant_id: str, former: Generation, newer: Generation, shard: int) -> Differences:
         """Tell how the users, groups and members in one shard of two generations with as many shards differ.
@@ -95,7 +98,7 @@ class TableDirectory:
         return [DOMAIN.read(found.columns) for found in await self._table.beginning(tenant_id, rows.DOMAIN_ROWS)]
 
     async def put_domains(self, tenant_id: str, domains: Sequence[SyncedDomain]) -> None:
-        """Make these the tenant's domains; only what differs is written."""
+        """Make these the tenant's domains; only what differs is written. Raises TransientError when no answer came."""
         stored = {found.row: found.columns for found in await self._table.beginning(tenant_id, rows.DOMAIN_ROWS)}
         wanted: dict[str, Columns] = {rows.domain_row(domain.name): DOMAIN.write(domain) for domain in domains}
         gone = [transactions.delete(tenant_id, row) for row in stored if row not in wanted]
@@ -104,8 +107,11 @@ class TableDirectory:
             for row, columns in wanted.items()
             if stored.get(row) != columns
         ]
-        for batch in transactions.batches([*gone, *changed]):
-            await self._table.transaction(batch)
+        try:
+            for batch in transactions.batches([*gone, *changed]):
+                await self._table.attempt(batch)
+        except MissingError:
+            raise TransientError(f"the domains of tenant {tenant_id} are being written by others") from None
 
     async def _records(self, partition: str) -> AsyncIterator[Found]:
         """Yield the rows of groups, members and users in a partition, in key order."""

@@ -7,7 +7,7 @@ one that lost its step to the other meets a conflict before it does harm.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -22,7 +22,7 @@ from shared.storage.table import Found, Table, each
 from shared.storage.transactions import Operation
 
 AT_ONCE = 8
-"""How many requests one write sends side by side."""
+"""How many requests one write sends side by side: 12 and 16 wrote no faster where this was measured, on Azurite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,34 +169,31 @@ class TableDirectoryWriter:
     async def _write_shard(self, shard: int, edits: Sequence[Edit]) -> None:
         """Carry out the edits of one shard; where they do not say what is stored, that is read first."""
         try:
-            await self._run(shard, await self._plan(shard, edits))
+            await self._run(shard, await self._plan(shard, edits, [edit.former is not None for edit in edits]))
         except (ConflictError, MissingError):
-            await self._run(shard, await self._plan(shard, await self._as_stored(edits)))
+            found = await each(lambda edit: self._get(rows.record_row(object_of(edit))), edits, AT_ONCE)
+            await self._run(shard, await self._plan(shard, edits, [one is not None for one in found]))
 
-    async def _as_stored(self, edits: Sequence[Edit]) -> list[Edit]:
-        """Return the edits with what is stored of their objects."""
-        found = await each(lambda edit: self._get(rows.record_row(object_of(edit))), edits, AT_ONCE)
-        return [
-            replace(edit, former=rows.CODECS[type(object_of(edit))].read(one.columns) if one else None)
-            for edit, one in zip(edits, found, strict=True)
-        ]
+    async def _plan(self, shard: int, edits: Sequence[Edit], stored: Sequence[bool]) -> list[Planned]:
+        """Return what carries edits out; ``stored`` tells of each whether its object has a row.
 
-    async def _plan(self, shard: int, edits: Sequence[Edit]) -> list[Planned]:
-        return [planned for edit in edits for planned in await self._operations(shard, edit)]
+        A group's own row goes after its members' rows: whoever is killed in between still finds it.
+        """
+        planned: list[Planned] = []
+        for edit, is_stored in zip(edits, stored, strict=True):
+            if not isinstance(object_of(edit), User):
+                planned += await self._member_operations(shard, edit)
+            planned += self._record_operations(shard, edit, is_stored=is_stored)
+        return planned
 
-    async def _operations(self, shard: int, edit: Edit) -> list[Planned]:
-        """Return what carries an edit out. A group's row goes after its members: whoever is killed in between still finds it."""
-        members = [] if isinstance(object_of(edit), User) else await self._member_operations(shard, edit)
-        return [*members, *self._record_operations(shard, edit)]
-
-    def _record_operations(self, shard: int, edit: Edit) -> list[Planned]:
+    def _record_operations(self, shard: int, edit: Edit, *, is_stored: bool) -> list[Planned]:
         kind, row = type(object_of(edit)), rows.record_row(object_of(edit))
         if edit.record is None:
-            return [planned_of(transactions.delete(self._partition(shard), row), kind, -1)] if edit.former else []
-        if not edit.changes_record:
+            return [planned_of(transactions.delete(self._partition(shard), row), kind, -1)] if is_stored else []
+        if is_stored and not edit.changes_record:
             return []
         entity = self._entity(shard, row, rows.CODECS[kind].write(edit.record))
-        return [Planned(transactions.upsert(entity)) if edit.former else planned_of(transactions.create(entity), kind, 1)]
+        return [Planned(transactions.upsert(entity)) if is_stored else planned_of(transactions.create(entity), kind, 1)]
 
     async def _member_operations(self, shard: int, edit: Edit) -> list[Planned]:
         """Return what changes a group's members: those who left go, and all go where the group did, or was gone in between."""

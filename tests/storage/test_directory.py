@@ -218,6 +218,41 @@ async def test_edits_change_what_is_read_and_counted(kept: Kept) -> None:
     assert await writer.counts() == await directory.writer("tenant", FIRST).counts() == {"users": 2, "groups": 0}
 
 
+async def test_edits_that_do_not_know_what_is_stored_are_counted_once(kept: Kept) -> None:
+    """A creation of what is there and a deletion of what is not leave exact counts, and the rest is carried out."""
+    directory = kept.storage.directory
+    one = Generation(1, 1)
+    writer = await filled(directory, user(1), group(1), generation=one)
+    renamed = replace(user(1), display_name="Renamed")
+
+    await writer.write([Edit(None, renamed), Edit(user(2), None), Edit(None, user(3))])
+    await writer.write([Edit(group(2), None, members=(Member("a"),)), Edit(None, replace(group(1), mail="new"))])
+
+    assert await writer.counts() == await directory.writer("tenant", one).counts() == {"users": 2, "groups": 1}
+    assert await writer.records(User, ["id-1", "id-2", "id-3"]) == {"id-1": renamed, "id-3": user(3)}
+    assert await writer.records(Group, ["group-1", "group-2"]) == {"group-1": replace(group(1), mail="new")}
+
+
+async def test_what_does_not_change_is_not_written(on_azurite: OnAzurite) -> None:
+    """Edits that change nothing touch no row, and one that changes a member touches not its group."""
+    directory = on_azurite.storage.directory
+    writer = await filled(directory, user(1), group(1))
+    table = on_azurite.tables.get_table_client("directory")
+
+    async def etags() -> dict[str, str | None]:
+        rows = [row async for row in table.list_entities() if row["RowKey"] != "count"]
+        return {row["RowKey"]: row.metadata["etag"] for row in rows}
+
+    before = await etags()
+    await writer.write([Edit(user(1), user(1)), Edit(group(1), group(1))])
+    unchanged = await etags()
+    await writer.write([Edit(user(1), user(1)), Edit(group(1), group(1), members=(Member("a"),))])
+    after = await etags()
+
+    assert unchanged == before
+    assert {row for row in after if after[row] != before.get(row)} == {"member|group-1|a"}
+
+
 async def test_a_group_s_edits_change_its_members(kept: Kept) -> None:
     """Members come and go; a group that was gone in between keeps none, and one that is gone leaves none."""
     directory = kept.storage.directory

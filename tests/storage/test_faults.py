@@ -12,7 +12,7 @@ import pytest_asyncio
 from yarl import URL
 
 from shared import settings
-from shared.domain.directory import Edit, Generation, User
+from shared.domain.directory import Edit, Generation, SyncedDomain, User
 from shared.domain.grant import Nudge, Row
 from shared.domain.steps import StepName
 from shared.ports import Binding, ConflictError, DueRow, TransientError
@@ -235,6 +235,22 @@ async def test_a_deletion_without_an_answer_may_be_done_again(shaken: Shaken, fa
 
     assert await directory.writer("tenant", copy).records(User, ["0", "249"]) == {}
     assert await directory.writer("tenant", copy).counts() == {"users": 0, "groups": 0}
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.LOSE_REQUEST, Fault.MEDDLE])
+async def test_domains_without_an_answer_are_put_again(shaken: Shaken, on_azurite: OnAzurite, fault: Fault) -> None:
+    """Whoever puts domains is told to come back, also when another has put some meanwhile; then they are what was put."""
+    old, new = (SyncedDomain(f"{name}.example", True, False, False, True) for name in ("old", "new"))
+    await shaken.storage.directory.put_domains("tenant", [old])
+    table = on_azurite.tables.get_table_client("directory")
+    fail(shaken.tables, fault, path="$batch")
+    shaken.tables.meddle = lambda: table.delete_entity("tenant", "domain|old.example")
+
+    with pytest.raises(TransientError):
+        await shaken.storage.directory.put_domains("tenant", [new])
+    await shaken.storage.directory.put_domains("tenant", [new])
+
+    assert await shaken.storage.directory.domains("tenant") == [new]
 
 
 @pytest.mark.parametrize("is_always_so", [False, True])
