@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from shared.domain.directory import Differences, DirectoryState, Edit, Generation, Group, User
-from shared.domain.grant import Facts, Scope, ScopeKind
+from shared.domain.grant import Facts, Scope
 
 
 class Stage(StrEnum):
@@ -196,15 +196,14 @@ def _hides(record: object) -> bool:
 def uncovered(scope: Scope, receiving: Mapping[str, datetime | None], routed_at: datetime | None) -> tuple[str, ...]:
     """Return the domains that receive mail, and whose mail is not scanned because no scope covers them.
 
-    ``receiving`` says of each domain that receives mail since when that is known. A scope of all domains covers those that the
-    tenant had when its mail flow was made, at ``routed_at``; None: it is still to be made, and will cover all.
+    ``receiving`` says of each domain that receives mail since when that is known. Those that the tenant had when its mail flow was
+    made, at ``routed_at`` (None: it is still to be made), are covered by a scope of all domains, and left out on purpose by one
+    that names others.
     """
-    if scope.is_by_people:
+    if scope.is_by_people or routed_at is None:
         return ()
-    if scope.kind is ScopeKind.DOMAINS:
-        return tuple(sorted(receiving.keys() - {name.lower() for name in scope.domains}))
-    late = (name for name, since in receiving.items() if since and routed_at and since > routed_at)
-    return tuple(sorted(late))
+    late = {name for name, since in receiving.items() if since and since > routed_at}
+    return tuple(sorted(late - {name.lower() for name in scope.domains}))
 
 
 def progress_of(cursor: Cursor, begun: datetime, before: int, now: datetime) -> Facts:
