@@ -196,9 +196,9 @@ def _hides(record: object) -> bool:
 def uncovered(scope: Scope, receiving: Mapping[str, datetime | None], routed_at: datetime | None) -> tuple[str, ...]:
     """Return the domains that receive mail, and whose mail is not scanned because no scope covers them.
 
-    ``receiving`` says of each domain that receives mail since when that is known. Those that the tenant had when its mail flow was
-    made, at ``routed_at`` (None: it is still to be made), are covered by a scope of all domains, and left out on purpose by one
-    that names others.
+    ``receiving`` says of each domain that receives mail since when that is known. Those that the tenant had when its mail flow
+    was made, at ``routed_at`` (None: it is still to be made), are covered by a scope of all domains, and left out on purpose by
+    one that names others.
     """
     if scope.is_by_people or routed_at is None:
         return ()

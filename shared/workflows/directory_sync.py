@@ -19,7 +19,7 @@ from functools import partial
 from shared import failures, telemetry
 from shared.domain import schedule, sync
 from shared.domain.directory import DirectoryState, Group, Record, SyncedDomain, User, record_of, shards_for
-from shared.domain.grant import Row, ScopeKind
+from shared.domain.grant import Facts, Row, ScopeKind
 from shared.domain.outcomes import Done, Failed, Outcome, Progress
 from shared.domain.problems import GrantlineError, problem
 from shared.domain.steps import STEPS, StepName
@@ -83,8 +83,11 @@ class Slice:
         if not always and self.shown_at is not None and now - self.shown_at < SHOWN_EVERY:
             return
         self.shown_at = now
-        value = {**sync.progress_of(cursor, self.begun, self.seen_before, now), "at": schedule.stamp(now)}
-        await self.run.clients.rows.put(progress_row(self.run.step.name, value))
+        await self.run.clients.rows.put(progress_row(self.run.step.name, {**self.progress(cursor), "at": schedule.stamp(now)}))
+
+    def progress(self, cursor: Cursor) -> Facts:
+        """Return how far the sync is."""
+        return sync.progress_of(cursor, self.begun, self.seen_before, self.run.clock())
 
 
 class PausedError(Exception):
@@ -128,7 +131,8 @@ async def _work(part: Slice, cursor: Cursor) -> Outcome:
 
 async def _paused(part: Slice, paused: PausedError) -> Outcome:
     """Return what a slice comes to that ended early; its cursor is kept."""
-    run, cursor = part.run, replace(paused.cursor, is_writing=False)
+    run, rate = part.run, part.progress(paused.cursor)["rate"]
+    cursor = replace(paused.cursor, is_writing=False, rate=rate or paused.cursor.rate)
     await part.show(cursor, always=True)
     if isinstance(paused.cause, TransientError):
         # What the slice has done so far is kept; only its failed page is read again.
