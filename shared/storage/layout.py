@@ -96,13 +96,13 @@ TABLES = (
         """The users, groups and domains of tenants. A sync fills a generation, spread over shards; then `current` names it.
 
 To look up a recipient, read `current` (keep it for at most 5 minutes) and then one row: `address|{address}`, case-folded, in the
-shard that is the CRC-32 of the row key in UTF-8, modulo `shards`. Users and groups are found by the same rule; a group's members
-are in its shard.
+shard that is the CRC-32 of the row key in UTF-8, before anything in it is percent-encoded, modulo `shards`. Users and groups are
+found by the same rule; a group's members are in its shard.
 
 - During a first sync or a resync readers see the former generation or the new one, each whole.
 - A former generation is deleted 15 minutes after a new one became current.
 - Increments change the rows of the current generation in place, one transaction after another: an address that moves from one
-  user to another always leads to one of them.
+  user to another in one page of changes always leads to one of them.
 - `count` is written in the transactions of the records that it counts, on its ETag, so it is exact.""",
         (
             RowLayout(

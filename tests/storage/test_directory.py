@@ -1,5 +1,7 @@
 """The contract of ``ports.DirectoryStore`` and ``ports.DirectoryWriter``, on the double and on Azurite."""
 
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -364,6 +366,22 @@ async def test_rows_are_spread_over_the_shards(on_azurite: OnAzurite) -> None:
     expected = [f"user|{one.user_id}" for one in users] + [f"address|{address}" for one in users for address in one.addresses]
     expected += [f"member|group-7|{one.user_id}" for one in users[:250]] + [f"group|group-{number}" for number in range(50)]
     assert sorted(row for _, row in keys) == sorted([*expected, *["count"] * 16])
+
+
+async def test_a_reader_finds_an_address_as_the_documentation_says(on_azurite: OnAzurite) -> None:
+    """``current``, then one point read in the shard that is the CRC-32 of the row key: no code of ours is needed."""
+    odd = "o'd%d/#?@contoso.example"
+    users = [user(number, f"ä{number}@contoso.example") for number in range(40)]
+    await filled(on_azurite.storage.directory, *users, user(99, odd), generation=Generation(7, 32))
+    table = on_azurite.tables.get_table_client("directory")
+    current = await table.get_entity("tenant", "current")
+    names = {address: one.user_id for one in users for address in one.addresses} | {odd: "id-99"}
+
+    for address, user_id in names.items():
+        row = f"address|{address}"
+        partition = f"tenant|{current['generation']:06}|{zlib.crc32(row.encode()) % current['shards']:03}"
+        encoded = re.sub(r"[/\\#?%]", lambda found: f"%{ord(found[0]):02X}", row)
+        assert (await table.get_entity(partition, encoded))["user_id"] == user_id
 
 
 def test_transactions_are_cut_by_number_and_by_size() -> None:
