@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from local.microsoft365.catalogue import EXCHANGE
+from local.microsoft365.changes import change_members, remove_group
 from local.microsoft365.clock import timestamp
 from local.microsoft365.model import Role
 from tests.microsoft365.served import NOW, Served, all_pages, serve
@@ -342,6 +343,27 @@ async def test_groups_and_their_members(served: Served) -> None:
     assert len(nested) == len({item["id"] for item in nested}) == 201
     assert len(users[0]["value"]) == 200
     assert sorted(user["id"] for user in alias[0]["value"]) == sorted(user["id"] for user in users[0]["value"])
+
+
+@pytest.mark.parametrize("relation", ["members", "transitiveMembers"])
+async def test_who_leaves_between_two_pages_hides_nobody(served: Served, relation: str) -> None:
+    """Pages of members, and of groups, go on behind the last one that was told."""
+    staff = next(each for each in served.tenant.groups.values() if each.display_name == "All Staff")
+    roles = ("Group.Read.All", READ_USERS)
+    seen: set[str] = set()
+    address = f"/v1.0/groups/{staff.id}/{relation}?$top=20&$select=id"
+    while address:
+        answer = await served.graph(address.removeprefix(served.simulation.url), *roles)
+        seen |= {member["id"] for member in answer.body["value"]}
+        group = served.tenant.groups[staff.id]
+        change_members(served.tenant, group, NOW, remove=[each for each in group.member_ids if each in seen][:5])
+        address = answer.body.get("@odata.nextLink", "")
+    first = await served.graph("/v1.0/groups?$top=2", *roles)
+    remove_group(served.tenant, first.body["value"][0]["id"], NOW)
+    rest = await all_pages(served, first.body["@odata.nextLink"].removeprefix(served.simulation.url), *roles)
+
+    assert seen >= set(staff.member_ids)
+    assert len({group["id"] for page in (first.body, *rest) for group in page["value"]}) == 5
 
 
 async def test_groups_that_contain_each_other_are_walked_once(served: Served) -> None:

@@ -200,6 +200,20 @@ async def test_a_round_of_changes_has_pages_too(served: Served) -> None:
     assert [item["displayName"] for item in (await told(served, further, READ_USERS))[0]] == ["Last name"]
 
 
+async def test_many_changes_that_are_not_tracked_hide_none_that_is(served: Served) -> None:
+    """They take no place on a page."""
+    change_settings(served, delta_page_size=2)
+    link = await latest(served, USERS, READ_USERS)
+    for position in range(20):
+        put_user(served.tenant, replace(user_at(served, position), job_title="Chief"), NOW)
+    for position in (19, 21, 22):
+        put_user(served.tenant, replace(user_at(served, position), display_name=f"Name {position}"), NOW)
+
+    pages, _ = await pages_of(served, link, READ_USERS)
+
+    assert [[item["displayName"] for item in page["value"]] for page in pages] == [["Name 19", "Name 21"], ["Name 22"]]
+
+
 # Items.
 
 
@@ -600,6 +614,8 @@ async def test_what_exchange_does_to_groups_shows(served: Served) -> None:
     path = "/v1.0/groups/delta?$select=displayName,mail,proxyAddresses,members"
     link = await latest(served, path, READ_GROUPS)
     member, bypass = user_at(served, 0), {"BypassSecurityGroupManagerCheck": True}
+    sales = group_named(served, "Sales")
+    served.tenant.groups[sales.id] = replace(sales, visibility="HiddenMembership")
     made = await served.invoke("New-DistributionGroup", {"Name": "News", "PrimarySmtpAddress": "news@contoso.com"})
     created, link = await told(served, link, READ_GROUPS)
     await served.invoke("Add-DistributionGroupMember", {"Identity": "News", "Member": member.mail, **bypass})
@@ -609,6 +625,7 @@ async def test_what_exchange_does_to_groups_shows(served: Served) -> None:
     hidden, link = await told(served, link, READ_GROUPS)
     assert len(served.tenant.journal) == entries
     await served.invoke("Set-DistributionGroup", {"Identity": "News", "DisplayName": "The news", **bypass})
+    await served.invoke("Set-DistributionGroup", {"Identity": "Sales", "HiddenFromAddressListsEnabled": True, **bypass})
     renamed, link = await told(served, link, READ_GROUPS)
     await served.invoke("Remove-DistributionGroup", {"Identity": "News", **bypass})
     removed, _ = await told(served, link, READ_GROUPS)
@@ -618,5 +635,6 @@ async def test_what_exchange_does_to_groups_shows(served: Served) -> None:
     entry = {"@odata.type": "#microsoft.graph.user", "id": member.id}
     assert joined == [{"id": identifier, "members@delta": [entry]}]
     assert hidden == []
+    assert served.tenant.groups[sales.id].visibility == "HiddenMembership"
     assert renamed == [{"id": identifier, "displayName": "The news"}]
     assert removed == [{"id": identifier, "@removed": {"reason": "deleted"}}]

@@ -233,6 +233,7 @@ class TenantOrganization:
             mail_nickname=group["Alias"],
             mail_enabled=True,
             security_enabled="SecurityEnabled" in group["GroupType"],
+            visibility=former.visibility if former is not None else None,
             proxy_addresses=tuple(group["EmailAddresses"]),
             member_ids=tuple(members) if members is not None else kept,
             owner_ids=former.owner_ids if former is not None else (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -11,8 +11,9 @@ from local.microsoft365.graph.query import read_skip_token, write_skip_token
 from local.microsoft365.graph.shapes import Shape, row
 
 T = TypeVar("T")
-Scan = Callable[[int], Iterable[tuple[int, T]]]
-"""Gives objects with their positions, from a position on; positions of other objects never shift."""
+Position = int | str
+Scan = Callable[[Position], Iterable[tuple[Position, T]]]
+"""Gives objects with their positions, from a position on (0: from the first); positions of other objects never shift."""
 
 DEFAULT_PAGE = 100
 
@@ -23,11 +24,24 @@ def selection(context: Context) -> str:
 
 
 def scan_list(items: Sequence[T]) -> Scan[T]:
-    """Return a scan over a sequence that keeps its order."""
-    return lambda start: islice(enumerate(items), start, None)
+    """Return a scan over a sequence that keeps its order, and loses none of its items but at its end."""
+    return lambda start: islice(enumerate(items), start if isinstance(start, int) else 0, None)
 
 
-def accepted(context: Context, shape: Shape[T], found: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+def scan_sorted(ids: Collection[str], find: Callable[[str], T | None]) -> Scan[T]:
+    """Return a scan over what has these ids, in their order: whatever goes between two pages hides nothing else."""
+
+    def scan(start: Position) -> Iterator[tuple[Position, T]]:
+        first = start if isinstance(start, str) else ""
+        for identifier in sorted(each for each in ids if each >= first):
+            item = find(identifier)
+            if item is not None:
+                yield identifier, item
+
+    return scan
+
+
+def accepted(context: Context, shape: Shape[T], found: Iterable[tuple[Position, T]]) -> Iterator[tuple[Position, T]]:
     """Return those of the objects found that the request's filter accepts."""
     wanted = context.query.filter
     if wanted is None:
@@ -43,7 +57,7 @@ def page(
     scan: Scan[T],
     write: Callable[[T], dict[str, Any]],
     *,
-    keep: Callable[[Iterable[tuple[int, T]]], Iterator[tuple[int, T]]] = iter,
+    keep: Callable[[Iterable[tuple[Position, T]]], Iterator[tuple[Position, T]]] = iter,
     total: int | None = None,
 ) -> Answer:
     """Return one page of the collection at `path` of the metadata, with a next link when there is more.
@@ -70,7 +84,7 @@ def list_page(context: Context, path: str, shape: Shape[T], scan: Scan[T], total
     """Return one page of a collection whose objects are all of one shape."""
     columns = shape.columns(context.query.select, context.visible(shape.name))
 
-    def keep(found: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+    def keep(found: Iterable[tuple[Position, T]]) -> Iterator[tuple[Position, T]]:
         return accepted(context, shape, found)
 
     return page(context, path + selection(context), scan, lambda item: row(columns, item), keep=keep, total=total)

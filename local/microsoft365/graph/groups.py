@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from local.microsoft365.graph.collections import Scan, accepted, entity, list_page, page, scan_list, selection
+from local.microsoft365.graph.collections import Position, Scan, accepted, entity, list_page, page, scan_sorted, selection
 from local.microsoft365.graph.context import Answer, Context
 from local.microsoft365.graph.errors import denied, not_found
 from local.microsoft365.graph.shapes import GROUP, SERVICE_PRINCIPAL, USER, Column, Shape, row
@@ -24,7 +24,7 @@ _MEMBER_SHAPES: dict[type[Member], tuple[Shape[Any], str]] = {
 
 def list_groups(context: Context) -> Answer:
     """GET /groups (learn.microsoft.com/graph/api/group-list): 100 a page, up to 999 with `$top`."""
-    return list_page(context, "groups", GROUP, scan_list(list(context.tenant.groups.values())))
+    return list_page(context, "groups", GROUP, scan_sorted(context.tenant.groups, context.tenant.groups.get))
 
 
 def _group(context: Context) -> Group:
@@ -44,25 +44,17 @@ def _member(tenant: Tenant, identifier: str) -> Member | None:
     return tenant.groups.get(identifier) or tenant.service_principals.get(identifier) or tenant.users.get(identifier)
 
 
-def _direct(tenant: Tenant, group: Group, start: int = 0) -> Iterator[tuple[int, Member]]:
-    """Give the members with their positions in the group, from one on; what is no longer there is left out."""
-    for position, identifier in enumerate(group.member_ids[start:], start):
-        member = _member(tenant, identifier)
-        if member is not None:
-            yield position, member
-
-
-def _transitive(tenant: Tenant, group: Group) -> list[Member]:
-    """Return all members, nested ones included, each once; groups may contain each other."""
-    seen: dict[str, Member] = {}
+def _transitive(tenant: Tenant, group: Group) -> set[str]:
+    """Return the ids of all members, nested ones included; groups may contain each other."""
+    seen: set[str] = set()
     waiting = [group]
     while waiting:
-        for _, member in _direct(tenant, waiting.pop(0)):
-            if member.id not in seen and member.id != group.id:
-                seen[member.id] = member
-                if isinstance(member, Group):
-                    waiting.append(member)
-    return list(seen.values())
+        for identifier in waiting.pop().member_ids:
+            if identifier not in seen:
+                seen.add(identifier)
+                if identifier in tenant.groups:
+                    waiting.append(tenant.groups[identifier])
+    return seen - {group.id}
 
 
 def _scan(context: Context, *, transitive: bool) -> Scan[Member]:
@@ -71,9 +63,9 @@ def _scan(context: Context, *, transitive: bool) -> Scan[Member]:
     hidden = (group.visibility or "").lower() == "hiddenmembership"
     if hidden and "Member.Read.Hidden" not in context.token.roles | context.token.scopes:
         raise denied()
-    if transitive:
-        return scan_list(_transitive(context.tenant, group))
-    return lambda start: _direct(context.tenant, group, start)
+    tenant = context.tenant
+    ids = _transitive(tenant, group) if transitive else frozenset(group.member_ids)
+    return scan_sorted(ids, lambda identifier: _member(tenant, identifier))
 
 
 def _columns(context: Context, shape: Shape[Any], operation: str) -> tuple[Column, ...]:
@@ -102,10 +94,10 @@ def _list_user_members(context: Context, *, transitive: bool) -> Answer:
     columns = USER.columns(context.query.select, context.visible("user", "GET /users"))
     members = _scan(context, transitive=transitive)
 
-    def users(start: int) -> Iterator[tuple[int, User]]:
+    def users(start: Position) -> Iterator[tuple[Position, User]]:
         return ((position, member) for position, member in members(start) if isinstance(member, User))
 
-    def keep(found: Iterable[tuple[int, User]]) -> Iterator[tuple[int, User]]:
+    def keep(found: Iterable[tuple[Position, User]]) -> Iterator[tuple[Position, User]]:
         return accepted(context, USER, found)
 
     return page(context, "users" + selection(context), users, lambda user: row(columns, user), keep=keep)

@@ -72,12 +72,12 @@ def read_query(options: Mapping[str, str], headers: Mapping[str, str], *, is_del
     )
 
 
-def write_skip_token(collection: str, position: int) -> str:
+def write_skip_token(collection: str, position: int | str) -> str:
     """Return an opaque token for the page of a collection that begins at `position`."""
     return base64.urlsafe_b64encode(json.dumps([collection, position]).encode()).decode().rstrip("=")
 
 
-def read_skip_token(collection: str, token: str) -> int:
+def read_skip_token(collection: str, token: str) -> int | str:
     """Return the position in a token, 0 for none; raises GraphError (400) when it isn't this collection's."""
     if not token:
         return 0
@@ -85,6 +85,6 @@ def read_skip_token(collection: str, token: str) -> int:
         name, position = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, TypeError, ValueError):
         raise expired_page() from None
-    if name != collection or not isinstance(position, int):
+    if name != collection or not isinstance(position, int | str):
         raise expired_page()
     return position

@@ -24,7 +24,7 @@ def _names(alternatives: Iterable[Mapping[str, object]]) -> list[str] | None:
 def _scan(users: UserDirectory, wanted: Filter | None) -> Scan[User]:
     names = _names(wanted.alternatives) if wanted is not None else None
     if names is None:
-        return users.scan
+        return lambda start: users.scan(start if isinstance(start, int) else 0)
     found = {user.id: user for user in map(users.find, names) if user is not None}
     return scan_list(list(found.values()))
 
