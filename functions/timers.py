@@ -7,7 +7,7 @@ blueprint = func.Blueprint()
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 * * * * *")
 async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the host calls by name
-    """Nudge what is due: waits that have ended, daily syncs, lost nudges, failed syncs, runs that died; tell events that were not told."""
+    """Nudge what is due: waits that have ended, daily syncs, lost nudges, retries, runs that died; tell untold events."""
     from shared.container import current  # noqa: PLC0415 - the clients are loaded at the first use, not at the cold start
 
     await (await current()).engine.sweep()
