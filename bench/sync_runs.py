@@ -28,13 +28,14 @@ from shared.domain.steps import StepName, StepState
 from shared.microsoft.graph import USER_PROPERTIES, smtp_addresses
 from shared.microsoft.transport import tls_context
 from shared.settings import Settings
-from shared.storage import table
+from shared.storage import keys
 from shared.storage.codec import Columns
 from shared.storage.directory_rows import address_row, object_row, partition_of
 from shared.storage.directory_writer import AT_ONCE
 from shared.storage.records import USER
 from shared.storage.service import open_service
-from shared.storage.table import Operation, side_by_side
+from shared.storage.table import side_by_side
+from shared.storage.transactions import Operation, batches, create
 from tests.support.grantline import Grantline, TestClock, environment
 
 Numbers = dict[str, Any]
@@ -133,8 +134,8 @@ def transactions(task: Task) -> list[list[Operation]]:
     for user in users_of(task):
         for row, columns in rows_of(user):
             partition = partition_of(task.tenant_id, task.generation, row)
-            rows.setdefault(partition, []).append(table.create(table.entity(partition, row, columns)))
-    cut = [list(table.batches(operations)) for operations in rows.values()]
+            rows.setdefault(partition, []).append(create(keys.entity(partition, row, columns)))
+    cut = [list(batches(operations)) for operations in rows.values()]
     longest = max(map(len, cut))
     return [partition[number] for number in range(longest) for partition in cut if number < len(partition)]
 
@@ -177,7 +178,7 @@ async def typed(task: Task) -> Numbers:
         for user in map(typed_user, found):
             for row, columns in rows_of(user):
                 partition = partition_of(task.tenant_id, task.generation, row)
-                await rows.upsert_entity(table.entity(partition, row, columns))
+                await rows.upsert_entity(keys.entity(partition, row, columns))
         return {"seconds": time.perf_counter() - begun, "users": len(found)}
 
 
