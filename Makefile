@@ -60,9 +60,11 @@ bench: setup ## Measure, side by side, what has a target
 	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.accounts_page
 	@$(BIN)/python -m bench.mail_flow
+	@$(BIN)/python -m bench.directory_sync
 
-bench-large: setup ## Measure what takes minutes: a sweep over 100,000 grants
+bench-large: setup ## Measure what takes longer: a sync of 500,000 users, and a sweep over 100,000 grants
 	@$(BIN)/python -m bench.sweep
+	@$(BIN)/python -m bench.directory_large
 
 requirements: setup ## Compile the pinned requirements from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt

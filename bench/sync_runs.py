@@ -9,8 +9,11 @@ import json
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,21 +25,24 @@ from local.microsoft365.seed import default_seeds, user_directory
 from local.microsoft365.simulation import Simulation
 from shared import settings as app_settings
 from shared.container import Overrides, build
+from shared.domain import schedule
+from shared.domain.decision import Decision
 from shared.domain.directory import Generation, User, shards_for
 from shared.domain.grant import Grant
 from shared.domain.steps import StepName, StepState
 from shared.microsoft.graph import USER_PROPERTIES, smtp_addresses
 from shared.microsoft.transport import tls_context
 from shared.settings import Settings
-from shared.storage import keys
 from shared.storage.codec import Columns
 from shared.storage.directory_rows import address_row, object_row, partition_of
 from shared.storage.directory_writer import AT_ONCE
+from shared.storage.keys import entity
 from shared.storage.records import USER
 from shared.storage.service import open_service
 from shared.storage.table import side_by_side
 from shared.storage.transactions import Operation, batches, create
 from tests.support.grantline import Grantline, TestClock, environment
+from tests.support.syncs import keys_of
 
 Numbers = dict[str, Any]
 TIMEOUT = 60
@@ -64,13 +70,17 @@ class Task:
         finally:
             await container.close()
 
+    def control(self) -> httpx.AsyncClient:
+        """Return a client of the simulated tenant's control interface."""
+        verified = tls_context(self.facts["ca_file"])
+        return httpx.AsyncClient(base_url=self.facts["url"], verify=verified, trust_env=False, timeout=TIMEOUT)
+
     @asynccontextmanager
     async def graph(self) -> AsyncIterator[httpx.AsyncClient]:
         """Open an HTTP client that is signed in to Graph as the directory application, once an administrator has consented."""
         application = self.facts["applications"]["directory"]
         form = {"grant_type": "client_credentials", "scope": "https://graph.microsoft.com/.default", **application}
-        verified = tls_context(self.facts["ca_file"])
-        async with httpx.AsyncClient(base_url=self.facts["url"], verify=verified, trust_env=False, timeout=TIMEOUT) as http:
+        async with self.control() as http:
             answer = await http.post(f"/{self.tenant_id}/oauth2/v2.0/token", data=form)
             http.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
             yield http
@@ -86,6 +96,79 @@ async def sync(task: Task) -> Numbers:
         seconds = time.perf_counter() - begun
         users = grant.steps[StepName.DIRECTORY_SYNC].facts["users"]
         return {"seconds": seconds, "users": users}
+
+
+CHANGES = 100
+"""How many users are changed on the day that is measured."""
+
+
+async def day(task: Task) -> Numbers:
+    """Grantline's daily sync after 100 changes: the requests to Graph by collection, and the rows of the directory written.
+
+    The first sync reads the changes of everything from the beginning (the tenant refuses the token form), so that its result
+    needs no comparison any more: the day is one after the second daily sync.
+    """
+    async with task.grantline() as running, task.control() as control:
+        (await control.post("/_control/settings", json={"delta_latest_refused": True})).raise_for_status()
+        grant_id = await running.start()
+        await running.until(grant_id, StepName.DIRECTORY_SYNC)
+        await settled(running, grant_id, StepName.DIRECTORY_SYNC)
+        (await control.post("/_control/directory-changes", json={"changes": list(changes())})).raise_for_status()
+        await queued(running, grant_id, StepName.DAILY_SYNC)
+        (await control.delete("/_control/requests")).raise_for_status()
+        rows = counted_rows(task.tenant_id)
+        begun = time.perf_counter()
+        grant = await settled(running, grant_id, StepName.DAILY_SYNC)
+        seconds = time.perf_counter() - begun
+        asked = (await control.get("/_control/requests", params={"api": "graph"})).json()
+        facts = grant.steps[StepName.DAILY_SYNC].facts
+        return {
+            "seconds": seconds,
+            "users": facts["users"],
+            "changed": facts["changed"]["users"],
+            "requests": Counter(each["operation"] for each in asked),
+            "rows": dict(rows),
+        }
+
+
+def changes() -> Iterator[dict[str, Any]]:
+    """Return what happens on the day: most people get another name, some another address, and some leave."""
+    for number in range(CHANGES):
+        user = {"noun": "user", "position": 1000 + 37 * number}
+        if number % 10 == 0:
+            yield {**user, "remove": True}
+        elif number % 10 == 1:
+            address = f"moved{number}@contoso.com"
+            yield {**user, "change": {"proxyAddresses": [f"SMTP:{address}"], "mail": address}}
+        else:
+            yield {**user, "change": {"displayName": f"Renamed {number}"}}
+
+
+def counted_rows(tenant_id: str) -> Counter[str]:
+    """Return a counter of the rows of the tenant's directory that are written or deleted from now on, by kind."""
+    rows: Counter[str] = Counter()
+    attempt, remove = table.Table.attempt, table.Table.remove
+
+    async def counted(itself: table.Table, operations: Sequence[Operation]) -> str:
+        rows.update(row.partition("|")[0] for partition, row in map(keys_of, operations) if partition.startswith(tenant_id))
+        return await attempt(itself, operations)
+
+    async def removed(itself: table.Table, found: table.Found) -> bool:
+        rows.update([found.row.partition("|")[0]] if found.partition.startswith(tenant_id) else [])
+        return await remove(itself, found)
+
+    table.Table.attempt, table.Table.remove = counted, removed  # type: ignore[method-assign, assignment]
+    return rows
+
+
+async def queued(running: Grantline, grant_id: str, name: StepName) -> None:
+    """Queue a step, as its timer does."""
+
+    def change(grant: Grant, now: datetime) -> Decision:
+        again = replace(grant.steps[name], state=StepState.QUEUED, clock=schedule.grace_end(now), begun_at=now)
+        return Decision(grant.with_step(again))
+
+    await running.container.engine.commit(grant_id, change)
 
 
 async def settled(running: Grantline, grant_id: str, name: StepName) -> Grant:
@@ -134,7 +217,7 @@ def transactions(task: Task) -> list[list[Operation]]:
     for user in users_of(task):
         for row, columns in rows_of(user):
             partition = partition_of(task.tenant_id, task.generation, row)
-            rows.setdefault(partition, []).append(create(keys.entity(partition, row, columns)))
+            rows.setdefault(partition, []).append(create(entity(partition, row, columns)))
     cut = [list(batches(operations)) for operations in rows.values()]
     longest = max(map(len, cut))
     return [partition[number] for number in range(longest) for partition in cut if number < len(partition)]
@@ -178,7 +261,7 @@ async def typed(task: Task) -> Numbers:
         for user in map(typed_user, found):
             for row, columns in rows_of(user):
                 partition = partition_of(task.tenant_id, task.generation, row)
-                await rows.upsert_entity(keys.entity(partition, row, columns))
+                await rows.upsert_entity(entity(partition, row, columns))
         return {"seconds": time.perf_counter() - begun, "users": len(found)}
 
 
@@ -196,7 +279,13 @@ async def open_table(settings: Settings) -> TableClient:
     return await service.create_table_if_not_exists("directory")
 
 
-RUNS: Mapping[str, Callable[[Task], Coroutine[Any, Any, Numbers]]] = {"sync": sync, "read": read, "write": write, "typed": typed}
+RUNS: Mapping[str, Callable[[Task], Coroutine[Any, Any, Numbers]]] = {
+    "sync": sync,
+    "read": read,
+    "write": write,
+    "typed": typed,
+    "day": day,
+}
 """Every run by its name."""
 
 

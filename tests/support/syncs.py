@@ -1,8 +1,11 @@
 """What tests of the directory sync share: what a reader sees, what the tenant holds, and runs that are watched or cut off."""
 
+import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
+from urllib.parse import unquote
 
 from shared.domain.directory import DirectoryState, User
 from shared.domain.steps import StepName, StepState
@@ -11,6 +14,7 @@ from shared.microsoft.graph import smtp_addresses
 from shared.ports import Directory, Microsoft, Page
 from shared.storage.directory_rows import shard_partition
 from shared.storage.table import Table
+from shared.storage.transactions import Operation
 from shared.workflows.run import Run
 from tests.support.worlds import Case, KilledError
 
@@ -104,6 +108,19 @@ class _Watched:
             return given
 
         return page
+
+
+_ADDRESS = re.compile(r"\(PartitionKey='(.*)',RowKey='(.*)'\)")
+
+
+def keys_of(operation: Operation) -> tuple[str, str]:
+    """Return the partition and the row that an operation of a transaction is about."""
+    match = _ADDRESS.fullmatch(operation.row)
+    if match:
+        partition, row = map(unquote, match.groups())
+        return partition, row
+    document = json.loads(operation.body)
+    return document["PartitionKey"], document["RowKey"]
 
 
 def watching(case: Case, before: Before) -> Engine:

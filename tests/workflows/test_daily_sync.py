@@ -18,7 +18,7 @@ from shared.microsoft import graph
 from shared.storage.table import Table
 from shared.workflows import directory_pages
 from shared.workflows.directory_sync import CURSOR_ROW, READERS_CACHE
-from tests.support.syncs import current, found, held, killed_at, lease_over, seen, table_of, told, watching
+from tests.support.syncs import current, found, held, keys_of, killed_at, lease_over, seen, table_of, told, watching
 from tests.support.worlds import Case, KilledError, World, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -219,7 +219,7 @@ async def test_a_day_costs_what_has_changed(case: Case, monkeypatch: pytest.Monk
     generations = f"{case.tenant_id}|"
 
     async def counted(table: Table, operations: Any) -> str:
-        written.extend(str(columns["RowKey"]) for _, columns, _ in operations if columns["PartitionKey"].startswith(generations))
+        written.extend(row for partition, row in map(keys_of, operations) if partition.startswith(generations))
         return await attempt(table, operations)
 
     monkeypatch.setattr(Table, "attempt", counted)

@@ -21,7 +21,7 @@ from shared.domain.steps import StepName, StepState
 from shared.microsoft import graph
 from shared.storage.table import Table
 from shared.workflows import directory_pages
-from tests.support.syncs import current, held, lease_over, seen, told, watching
+from tests.support.syncs import current, held, keys_of, lease_over, seen, told, watching
 from tests.support.worlds import Case, KilledError, World, open_world
 
 FIRST, DAILY = StepName.DIRECTORY_SYNC, StepName.DAILY_SYNC
@@ -118,7 +118,7 @@ class Disturber:
         attempt = Table.attempt
 
         async def counted(table: Table, operations: Any) -> str:
-            if str(operations[0][1]["PartitionKey"]).startswith(f"{self.case.tenant_id}|"):
+            if keys_of(operations[0])[0].startswith(f"{self.case.tenant_id}|"):
                 self.transactions += 1
                 if self.transactions in self.schedule.cuts:
                     raise KilledError
