@@ -39,7 +39,7 @@ from shared.storage.directory_writer import AT_ONCE
 from shared.storage.keys import entity
 from shared.storage.records import USER
 from shared.storage.service import open_service
-from shared.storage.table import side_by_side
+from shared.storage.table import Found, Table, side_by_side
 from shared.storage.transactions import Operation, batches, create
 from tests.support.grantline import Grantline, TestClock, environment
 from tests.support.syncs import keys_of
@@ -147,17 +147,17 @@ def changes() -> Iterator[dict[str, Any]]:
 def counted_rows(tenant_id: str) -> Counter[str]:
     """Return a counter of the rows of the tenant's directory that are written or deleted from now on, by kind."""
     rows: Counter[str] = Counter()
-    attempt, remove = table.Table.attempt, table.Table.remove
+    attempt, remove = Table.attempt, Table.remove
 
-    async def counted(itself: table.Table, operations: Sequence[Operation]) -> str:
+    async def counted(itself: Table, operations: Sequence[Operation]) -> str:
         rows.update(row.partition("|")[0] for partition, row in map(keys_of, operations) if partition.startswith(tenant_id))
         return await attempt(itself, operations)
 
-    async def removed(itself: table.Table, found: table.Found) -> bool:
+    async def removed(itself: Table, found: Found) -> bool:
         rows.update([found.row.partition("|")[0]] if found.partition.startswith(tenant_id) else [])
         return await remove(itself, found)
 
-    table.Table.attempt, table.Table.remove = counted, removed  # type: ignore[method-assign, assignment]
+    Table.attempt, Table.remove = counted, removed  # type: ignore[method-assign, assignment]
     return rows
 
 
