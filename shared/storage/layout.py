@@ -97,10 +97,12 @@ TABLES = (
 
 To look up a recipient, read `current` (keep it for at most 5 minutes) and then one row: `address|{address}`, case-folded, in the
 shard that is the CRC-32 of the row key in UTF-8, before anything in it is percent-encoded, modulo `shards`. Users and groups are
-found by the same rule; a group's members are in its shard.
+found by the same rule; a group's members are in its shard. Members are direct ones: whoever wants those of nested groups, too, goes
+on with each member whose `kind` is `group`, and never twice with the same one.
 
 - During a first sync or a resync readers see the former generation or the new one, each whole.
-- A former generation is deleted 15 minutes after a new one became current.
+- A former generation stays for at least 15 minutes after a new one became current; then a daily sync deletes it.
+- Where a grant's scope is a group or chosen people, those users alone are stored, and no groups.
 - Increments change the rows of the current generation in place, one transaction after another: an address that moves from one
   user to another in one page of changes always leads to one of them.
 - `count` is written in the transactions of the records that it counts, on its ETag, so it is exact.""",
