@@ -10,6 +10,7 @@ from shared.storage.records import GROUP, USER
 
 CURRENT_ROW = "current"
 COUNT_ROW = "count"
+"""The newest count that was looked for: later ones are counted from there."""
 DOMAIN_ROWS = "domain|"
 RECORD_ROWS = "group|"
 """Row keys from here on are groups, members and users, in this order: addresses and the count come before them."""
@@ -54,6 +55,11 @@ def member_rows(group_id: str) -> str:
 def member_row(group_id: str, member: Member) -> str:
     """Return the row key of a group's member."""
     return f"{member_rows(group_id)}{member.member_id}"
+
+
+def count_row(number: int) -> str:
+    """Return the row key of the count that a shard's transaction of that number wrote."""
+    return f"{COUNT_ROW}|{number:06}"
 
 
 def domain_row(name: str) -> str:

@@ -105,7 +105,7 @@ on with each member whose `kind` is `group`, and never twice with the same one.
 - Where a grant's scope is a group or chosen people, those users alone are stored, and no groups.
 - Increments change the rows of the current generation in place, one transaction after another: an address that moves from one
   user to another in one page of changes always leads to one of them.
-- `count` is written in the transactions of the records that it counts, on its ETag, so it is exact.""",
+- Each transaction of records inserts the next `count|{number}`, so the last one is exact, and of two writers one stops.""",
         (
             RowLayout(
                 "{tenant id}",
@@ -118,7 +118,8 @@ on with each member whose `kind` is `group`, and never twice with the same one.
             RowLayout(SHARD, "group|{id}", GROUP.names, "a group; `group_types` is JSON"),
             RowLayout(SHARD, "member|{group id}|{id}", MEMBER.names, "a direct member of a group; `kind` is its type in Graph"),
             RowLayout(SHARD, "address|{address}", USER.names, "the user who has the address"),
-            RowLayout(SHARD, "count", COUNT.names, "how many users and groups the shard holds"),
+            RowLayout(SHARD, "count|{number:06}", COUNT.names, "how many users and groups the shard held after that transaction"),
+            RowLayout(SHARD, "count", COUNT.names, "a late count: newer ones have the numbers that follow"),
         ),
     ),
 )

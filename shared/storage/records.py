@@ -22,14 +22,15 @@ class MemberKind:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many records one shard of a tenant's directory holds."""
+    """How many records one shard of a tenant's directory holds after so many transactions that counted."""
 
     users: int = 0
     groups: int = 0
+    number: int = 0
 
     def plus(self, users: int, groups: int) -> "Counted":
-        """Return it with so many more."""
-        return Counted(self.users + users, self.groups + groups)
+        """Return it after one transaction more, which inserted so many."""
+        return Counted(self.users + users, self.groups + groups, self.number + 1)
 
 
 GRANT = Codec(Grant, frozenset({"intent", "steps"}))

@@ -76,5 +76,6 @@ async def write_one_of_each(on_azurite: OnAzurite) -> None:
     user = User("id", "a@contoso.example", "A", "a@contoso.example", ("a@contoso.example",), enabled=True, user_type="Member")
     writer = storage.directory.writer("tenant", Generation(1, 1))
     await writer.insert([user, Group("id", "G")], {"id": [Member("id")]}, [user])
+    await writer.counts()
     await storage.directory.put_domains("tenant", [SyncedDomain("contoso.example", True, True, True, True)])
     await storage.directory.publish("tenant", DirectoryState(1, 1, {"users": 1}, NOW))

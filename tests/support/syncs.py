@@ -49,7 +49,7 @@ async def seen(case: Case) -> dict[str, Any] | None:
         partition = shard_partition(case.tenant_id, state.copy, shard)
         for row in await table_of(case).between(partition, "", ""):
             rows[row.row] = {name: value for name, value in row.columns.items() if name != "version"}
-    rows = {key: columns for key, columns in rows.items() if key != "count"}
+    rows = {key: columns for key, columns in rows.items() if not key.startswith("count")}
     domains = [
         replace(each, receiving_since=None) for each in await case.parts.container.storage.directory.domains(case.tenant_id)
     ]
