@@ -301,7 +301,7 @@ class Accounts(Protocol):
 class DirectoryWriter(Protocol):
     """Writes one generation of a tenant's directory, for one run: it remembers what it has read, and is not shared.
 
-    Each write of records counts them in the same transaction, on the ETag of what was counted before. So the counts are exact
+    Each write of records counts them in the same transaction, under the next number of what was counted. So the counts are exact
     whatever is cut off where, and a run that lost its step to another can't go on writing: it meets TransientError.
     """
 
