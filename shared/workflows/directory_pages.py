@@ -1,7 +1,8 @@
 """How pages of a tenant's directory become rows: the next ones are fetched while the last ones are written.
 
 Delta pages are small and their size is Microsoft's choice; they are joined until about a list's page is full, so that a
-transaction is worth its request. Memory holds two such batches, whatever the tenant's size.
+transaction is worth its request. Members count as items do: a large group goes on over many pages of one item each. Memory holds
+two such batches, whatever the tenant's size, and no page is joined once the slice's time is over.
 """
 
 import asyncio
@@ -42,16 +43,26 @@ class Batch:
         return self.error is not None or self.last.pause is not None or self.is_last
 
 
-async def read_batch(read: Read, link: str) -> Batch:
-    """Read pages until there are enough items, or no more, or Microsoft is better left alone. What goes wrong is told in it."""
+def weight_of(page: Page) -> int:
+    """Return how much of a batch a page fills: items, and the members of groups among them."""
+    return len(page.items) + sum(len(change.members) for change in page.items)
+
+
+async def read_batch(read: Read, link: str, goes_on: Callable[[], bool]) -> Batch:
+    """Read pages until there are enough items, or no more, or no time, or Microsoft is better left alone.
+
+    What goes wrong is told in the batch.
+    """
     changes: list[DirectoryChange] = []
     page = Page((), next_link=link)
     try:
         page = await read(link)
         changes += page.items
-        while page.next_link and len(changes) < BATCH and page.pause is None:
+        weight = weight_of(page)
+        while page.next_link and weight < BATCH and page.pause is None and goes_on():
             page = await read(page.next_link)
             changes += page.items
+            weight += weight_of(page)
     except (TransientError, RefusedError) as error:
         return Batch(tuple(changes), page, error)
     return Batch(tuple(changes), page)
@@ -59,12 +70,12 @@ async def read_batch(read: Read, link: str) -> Batch:
 
 async def batches(read: Read, link: str, goes_on: Callable[[], bool]) -> AsyncGenerator[Batch]:
     """Give batches while ``goes_on`` says so when one is read; the next is fetched while the caller handles the last."""
-    ahead: asyncio.Task[Batch] | None = asyncio.create_task(read_batch(read, link))
+    ahead: asyncio.Task[Batch] | None = asyncio.create_task(read_batch(read, link, goes_on))
     try:
         while ahead is not None:
             batch = await ahead
             is_last = batch.ends or not goes_on()
-            ahead = None if is_last else asyncio.create_task(read_batch(read, batch.last.next_link))
+            ahead = None if is_last else asyncio.create_task(read_batch(read, batch.last.next_link, goes_on))
             yield batch
     finally:
         if ahead is not None:
