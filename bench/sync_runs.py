@@ -244,7 +244,7 @@ async def typed(task: Task) -> Numbers:
     from msgraph.generated.users.users_request_builder import UsersRequestBuilder  # noqa: PLC0415
     from msgraph_core.tasks.page_iterator import PageIterator  # noqa: PLC0415
 
-    async with task.grantline() as running, await open_table(task.settings) as rows:
+    async with task.grantline() as running, opened_table(task.settings) as rows:
         await running.until(await running.start(), StepName.DIRECTORY_SYNC)
         _, client = await running.container.microsoft.directory(task.tenant_id)._graph.builders()  # type: ignore[attr-defined] # noqa: SLF001
         parameters = UsersRequestBuilder.UsersRequestBuilderGetQueryParameters
@@ -272,11 +272,12 @@ def typed_user(user: Any) -> User:
     return User(*names, addresses, enabled=bool(user.account_enabled), user_type=user.user_type)
 
 
-async def open_table(settings: Settings) -> TableClient:
-    """Return Azure's own client of the table, which is created."""
+@asynccontextmanager
+async def opened_table(settings: Settings) -> AsyncIterator[TableClient]:
+    """Give Azure's own client of the table, which is created."""
     assert settings.storage_connection
-    service = TableServiceClient.from_connection_string(settings.storage_connection.get_secret_value())
-    return await service.create_table_if_not_exists("directory")
+    async with TableServiceClient.from_connection_string(settings.storage_connection.get_secret_value()) as service:
+        yield await service.create_table_if_not_exists("directory")
 
 
 RUNS: Mapping[str, Callable[[Task], Coroutine[Any, Any, Numbers]]] = {
