@@ -22,10 +22,14 @@ Read = Callable[[str], Awaitable[Page]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What some pages in a row have told, and the last of them. ``error`` is what was met after them; they still count."""
+    """What some pages in a row have told, and the last of them. ``error`` is what was met after them; they still count.
+
+    ``links`` are where each of them is followed by the next, "" for the last of all.
+    """
 
     changes: tuple[DirectoryChange, ...]
     last: Page
+    links: tuple[str, ...] = ()
     error: TransientError | RefusedError | None = None
 
     def count(self, kind: type[Record]) -> int:
@@ -53,19 +57,18 @@ async def read_batch(read: Read, link: str, goes_on: Callable[[], bool]) -> Batc
 
     What goes wrong is told in the batch.
     """
-    changes: list[DirectoryChange] = []
-    page = Page((), next_link=link)
+    pages: list[Page] = []
+    weight, error, follows = 0, None, True
     try:
-        page = await read(link)
-        changes += page.items
-        weight = weight_of(page)
-        while page.next_link and weight < BATCH and page.pause is None and goes_on():
-            page = await read(page.next_link)
-            changes += page.items
-            weight += weight_of(page)
-    except (TransientError, RefusedError) as error:
-        return Batch(tuple(changes), page, error)
-    return Batch(tuple(changes), page)
+        while follows:
+            page = await read(link)
+            pages.append(page)
+            link, weight = page.next_link, weight + weight_of(page)
+            follows = bool(link) and weight < BATCH and page.pause is None and goes_on()
+    except (TransientError, RefusedError) as met:
+        error = met
+    changes = tuple(change for page in pages for change in page.items)
+    return Batch(changes, pages[-1] if pages else Page((), next_link=link), tuple(page.next_link for page in pages), error)
 
 
 async def batches(read: Read, link: str, goes_on: Callable[[], bool]) -> AsyncGenerator[Batch]:

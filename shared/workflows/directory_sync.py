@@ -132,7 +132,7 @@ async def _work(part: Slice, cursor: Cursor) -> Outcome:
 async def _paused(part: Slice, paused: PausedError) -> Outcome:
     """Return what a slice comes to that ended early; its cursor is kept."""
     run, rate = part.run, part.progress(paused.cursor)["rate"]
-    cursor = replace(paused.cursor, is_writing=False, rate=rate or paused.cursor.rate)
+    cursor = replace(paused.cursor, rate=rate or paused.cursor.rate)
     await part.show(cursor, always=True)
     if isinstance(paused.cause, TransientError):
         # What the slice has done so far is kept; only its failed page is read again.
@@ -330,23 +330,27 @@ async def _stream(part: Slice, cursor: Cursor, kind: type[Record], read: Read) -
     store = part.run.clients.directory
     fills = cursor.fills
     sink: Sink = (Fill if fills else Changes)(part.directory, store.writer(part.tenant_id, cursor.copy), kind)
-    safe, is_repeated = cursor, cursor.is_writing
+    safe, is_repeated, writes_to = cursor, cursor.is_writing, cursor.writes_to
     async with aclosing(batches(read, cursor.link, part.goes_on)) as found:
         async for batch in found:
+            is_again = is_repeated
+            is_repeated = is_again and writes_to not in batch.links
+            writes_to = writes_to if is_repeated else batch.last.next_link
             if batch.changes:
-                await part.save(replace(safe, is_writing=True))
-                tally = await sink.take(batch.changes, is_repeated=is_repeated)
-                before, is_repeated = cursor, False
+                await part.save(replace(safe, is_writing=True, writes_to=writes_to))
+                tally = await sink.take(batch.changes, is_repeated=is_again)
+                before = cursor
                 cursor = _counted(cursor, kind, batch.count(kind), tally)
                 safe = before if sink.is_behind else cursor
-            cursor = replace(cursor, link=batch.last.next_link, is_writing=False)
+                is_repeated = is_repeated and not fills  # whoever fills meets what is there already
+            cursor = replace(cursor, link=batch.last.next_link, is_writing=is_repeated, writes_to=writes_to)
             safe = safe if sink.is_behind else cursor
             await part.show(cursor)
     await sink.flush()
     if not batch.is_last:
         raise PausedError(cursor, batch.error or _slowed(batch.last))
     links = {**cursor.links, cursor.stage: batch.last.delta_link} if batch.last.delta_link else cursor.links
-    return replace(cursor, links=links)
+    return replace(cursor, links=links, is_writing=False)
 
 
 def _slowed(page: Page) -> TransientError | None:

@@ -15,6 +15,7 @@ from shared.domain.grant import Row
 from shared.domain.schedule import MAXIMUM_CLAIMS
 from shared.domain.steps import StepName, StepState
 from shared.microsoft import graph
+from shared.storage.directory_writer import TableDirectoryWriter
 from shared.storage.table import Table
 from shared.workflows import directory_pages
 from shared.workflows.directory_sync import CURSOR_ROW, READERS_CACHE
@@ -129,6 +130,37 @@ async def test_an_address_moves_from_one_user_to_another(case: Case) -> None:
         assert sales is not None
         assert sales.user_principal_name == own
         assert await _agrees(case)
+
+
+@pytest.mark.parametrize("page", [1, 2])
+async def test_a_batch_that_was_cut_off_is_put_right_though_it_is_cut_otherwise_the_next_time(
+    case: Case, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Killed before the addresses are written, then throttled at a page of that very batch: each part of it is repeated."""
+    await _daily(case)
+    case.parts.simulation.settings = replace(case.parts.simulation.settings, delta_page_size=2)
+    for number, user in enumerate(list(case.tenant.users)[:6]):
+        alias = f"alias-{number}@{case.domain}"
+        _rename(case, user.user_principal_name.split("@")[0], proxy_addresses=(*user.proxy_addresses[:1], f"smtp:{alias}"))
+
+    async def killed(*_: object) -> None:
+        raise KilledError
+
+    await case.queue_again(DAILY)
+    with monkeypatch.context() as patch:
+        patch.setattr(TableDirectoryWriter, "_write_addresses", killed)
+        with pytest.raises(KilledError):
+            await case.work(DAILY)
+    await lease_over(case, DAILY)
+    pages = iter(range(1, 100))
+
+    async def throttled() -> None:
+        if next(pages) == page:
+            await case.world.fault(r"/v1\.0/users/delta", status=429, headers={"Retry-After": "7"})
+
+    assert (await case.work(DAILY, watching(case, throttled))).state is StepState.WAITING
+    assert (await case.settle(DAILY)).is_done
+    assert await _agrees(case)
 
 
 async def test_the_first_comparison_finds_and_heals_what_the_list_did_not_have(shared_world: World) -> None:
