@@ -97,8 +97,8 @@ TABLES = (
 
 To look up a recipient, read `current` (keep it for at most 5 minutes) and then one row: `address|{address}`, case-folded, in the
 shard that is the CRC-32 of the row key in UTF-8, before anything in it is percent-encoded, modulo `shards`. Users and groups are
-found by the same rule; a group's members are in its shard. Members are direct ones: whoever wants those of nested groups, too, goes
-on with each member whose `kind` is `group`, and never twice with the same one.
+found by the same rule; a group's members are in its shard. Members are direct ones: whoever wants those of nested groups, too,
+goes on with each member whose `kind` is `group`, and never twice with the same one.
 
 - During a first sync or a resync readers see the former generation or the new one, each whole.
 - A former generation stays for at least 15 minutes after a new one became current; then a daily sync deletes it.
