@@ -93,8 +93,8 @@ class Cursor:
 
     ``link`` is the stage's next page, "" for its first; ``begins`` says from where on the stages of changes read, and ``links``
     where the next round of each begins. ``seen`` counts what was read, ``of`` is about how many users there are (0: not known).
-    ``is_writing``: a batch was being written when this was saved, up to the page at ``writes_to``. ``shard`` is where a comparison
-    or a deletion goes on.
+    ``is_writing``: a batch was being written when this was saved, up to the page at ``writes_to``. ``shard`` is where a
+    comparison or a deletion goes on.
     """
 
     plan: Plan
