@@ -323,7 +323,7 @@ class DirectoryWriter(Protocol):
         """
 
     async def counts(self) -> Mapping[str, int]:
-        """Return how many ``users`` and ``groups`` the generation holds."""
+        """Return how many ``users`` and ``groups`` the generation holds, and how many ``hidden_groups`` hide their members."""
 
 
 class DirectoryStore(Protocol):

@@ -65,6 +65,11 @@ class Group:
         return ()
 
     @property
+    def hides_members(self) -> bool:
+        """True where who its members are takes a permission of its own."""
+        return self.visibility == "HiddenMembership"
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """What it is, in Microsoft's words: Unified, DynamicMembership, mailEnabled, securityEnabled."""
         flags = {"mailEnabled": self.mail_enabled, "securityEnabled": self.security_enabled}

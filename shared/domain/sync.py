@@ -70,17 +70,11 @@ SETTLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many objects were added, changed and removed, and by how many the groups with hidden members became more."""
+    """How many objects were added, changed and removed."""
 
     added: int = 0
     changed: int = 0
     removed: int = 0
-    hidden: int = 0
-
-    @property
-    def told(self) -> dict[str, int]:
-        """The three counts for people."""
-        return {"added": self.added, "changed": self.changed, "removed": self.removed}
 
     def __add__(self, other: "Tally") -> "Tally":
         """Return both together."""
@@ -187,12 +181,7 @@ def tally(edits: list[Edit]) -> Tally:
         added=sum(edit.former is None for edit in edits),
         changed=sum(edit.former is not None and edit.record is not None and edit.changes_record for edit in edits),
         removed=sum(edit.record is None for edit in edits),
-        hidden=sum(_hides(edit.record) - _hides(edit.former) for edit in edits),
     )
-
-
-def _hides(record: object) -> bool:
-    return isinstance(record, Group) and record.visibility == "HiddenMembership"
 
 
 def uncovered(scope: Scope, receiving: Mapping[str, datetime | None], routed_at: datetime | None) -> tuple[str, ...]:

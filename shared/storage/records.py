@@ -22,15 +22,28 @@ class MemberKind:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many records one shard of a tenant's directory holds after so many transactions that counted."""
+    """How many records one shard of a tenant's directory holds after so many transactions that counted.
+
+    ``hidden_groups`` are those of the groups that hide their members.
+    """
 
     users: int = 0
     groups: int = 0
     number: int = 0
+    hidden_groups: int = 0
 
-    def plus(self, users: int, groups: int) -> "Counted":
-        """Return it after one transaction more, which inserted so many."""
-        return Counted(self.users + users, self.groups + groups, self.number + 1)
+    def __add__(self, other: "Counted") -> "Counted":
+        """Return both together."""
+        return Counted(
+            self.users + other.users,
+            self.groups + other.groups,
+            self.number + other.number,
+            self.hidden_groups + other.hidden_groups,
+        )
+
+    def __neg__(self) -> "Counted":
+        """Return as many fewer."""
+        return Counted(-self.users, -self.groups, -self.number, -self.hidden_groups)
 
 
 GRANT = Codec(Grant, frozenset({"intent", "steps"}))

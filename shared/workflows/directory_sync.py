@@ -280,7 +280,7 @@ async def _done(part: Slice, cursor: Cursor) -> Outcome:
         "groups": counts.get("groups", 0),
         "tenant_name": cursor.tenant_name,
         "domains": [domain.name for domain in domains if domain.is_verified][:MOST_NAMES],
-        "changed": {"users": users.told, "groups": cursor.groups.told},
+        "changed": {"users": asdict(users), "groups": asdict(cursor.groups)},
         "uncovered_domains": list(sync.uncovered(scope, receiving, routed_at))[:MOST_NAMES],
         "hidden_groups": counts.get("hidden_groups", 0),
         "unknown_users": list(cursor.unknown_users)[:MOST_NAMES],
@@ -361,8 +361,7 @@ def _counted(cursor: Cursor, kind: type[Record], count: int, tally: Tally) -> Cu
     """Return the cursor with what a batch came to: a stage that fills counts what was seen, the others what was changed."""
     name = "groups" if kind is Group else "users"
     if cursor.fills:
-        seen = {**cursor.seen, name: cursor.seen.get(name, 0) + count}
-        return replace(cursor, seen=seen, groups=cursor.groups + Tally(hidden=tally.hidden))
+        return replace(cursor, seen={**cursor.seen, name: cursor.seen.get(name, 0) + count})
     return replace(cursor, **{name: getattr(cursor, name) + tally})
 
 
@@ -384,14 +383,13 @@ async def _publish(part: Slice, cursor: Cursor) -> Cursor:
     """Make what was written what readers read."""
     store, was = part.run.clients.directory, part.current
     is_new = was is None or was.generation != cursor.generation
-    hidden = cursor.groups.hidden + (0 if is_new or was is None else was.counts.get("hidden_groups", 0))
     domains = await store.domains(part.tenant_id)
     counts = {**await store.writer(part.tenant_id, cursor.copy).counts(), "domains": sum(each.is_verified for each in domains)}
     former = (*(was.former if was else ()), *cursor.former, *((was.copy,) if was and is_new else ()))
     part.current = DirectoryState(
         cursor.generation,
         cursor.shards,
-        {**counts, "hidden_groups": hidden},
+        counts,
         part.run.clock(),
         tenant_name=cursor.tenant_name,
         links=cursor.links,

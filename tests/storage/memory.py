@@ -427,7 +427,8 @@ class MemoryDirectoryWriter(Part):
         """Count the users and groups."""
         self._look()
         kinds = Counter(type(value) for row, value in self.copy.rows.items() if not row.startswith("address|"))
-        return {"users": kinds[User], "groups": kinds[Group]}
+        hidden = sum(isinstance(value, Group) and value.hides_members for value in self.copy.rows.values())
+        return {"users": kinds[User], "groups": kinds[Group], "hidden_groups": hidden}
 
     def _look(self) -> None:
         if not self.seen:

@@ -31,7 +31,8 @@ def user(number: int, *aliases: str) -> User:
 
 
 USERS = [user(1, SHARED), user(2), user(3, "gone@contoso.example"), user(4), user(5, LATE)]
-GROUPS = [Group("team"), Group("club"), Group("crew"), Group("rest")]
+HIDDEN = "HiddenMembership"
+GROUPS = [Group("team"), Group("club", visibility=HIDDEN), Group("crew", visibility=HIDDEN), Group("rest")]
 NEWCOMERS = [Member(f"id-{number}") for number in range(100, 230)]
 """More than one transaction takes."""
 MEMBERS = {one.group_id: [Member(user.user_id) for user in USERS] for one in GROUPS} | {"rest": NEWCOMERS, "club": NEWCOMERS}
@@ -46,7 +47,9 @@ USER_CHANGES = [
     DirectoryChange("id-7", is_removed=True),
 ]
 GROUP_CHANGES = [
-    DirectoryChange("team", members=(Member("id-1", is_removed=True), Member("id-9", "device"), *NEWCOMERS)),
+    DirectoryChange(
+        "team", {"visibility": HIDDEN}, members=(Member("id-1", is_removed=True), Member("id-9", "device"), *NEWCOMERS)
+    ),
     DirectoryChange("club", is_removed=True),
     DirectoryChange("crew", is_removed=True),
     DirectoryChange("crew", {"display_name": "Again"}, members=(Member("id-2"), Member("id-8"))),
@@ -179,6 +182,6 @@ async def test_the_undisturbed_runs_come_to_what_was_told(kept: Kept) -> None:
         "user5@contoso.example": "id-5",
         LATE: "id-6",
     }
-    assert await directory.writer(tenant_id, COPY).counts() == {"users": 5, "groups": 4}
+    assert await directory.writer(tenant_id, COPY).counts() == {"users": 5, "groups": 4, "hidden_groups": 1}
     members = [key for key in await rows(kept, tenant_id) if "member|" in key]
     assert len(members) == len(USERS) + len(NEWCOMERS) + 2 + 1 + len(NEWCOMERS)

@@ -406,6 +406,15 @@ async def test_hidden_members_are_told(case: Case) -> None:
     assert state.counts["hidden_groups"] == 1
 
 
+async def test_a_group_that_hides_its_members_is_counted_once(case: Case) -> None:
+    """Made between the first sync and the comparison: the increment brings it, and the full round once more."""
+    now = case.parts.simulation.clock.now()
+    hidden = replace(_group(case.tenant, "Engineering"), visibility="HiddenMembership")
+    _change(case, lambda tenant: changes.put_group(tenant, hidden, now))
+
+    assert (await _daily(case))["hidden_groups"] == 1
+
+
 @pytest.mark.parametrize("scope", ["group", "users"])
 async def test_chosen_people_alone_are_synced(shared_world: World, scope: str) -> None:
     """With a scope of people nobody else is stored; every later sync, too, brings and takes those who join and leave."""

@@ -1,15 +1,18 @@
 """The first sync of a directory: the list after its token, resumed at any page, read by nobody before it is whole."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from local.microsoft365 import changes
 from shared.domain.grant import Facts
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.microsoft import graph
+from shared.storage.directory_writer import TableDirectoryWriter
 from shared.storage.table import Table
 from shared.workflows import directory_pages
 from shared.workflows.directory_sync import CURSOR_ROW
@@ -364,3 +367,27 @@ async def test_a_refusal_of_microsoft_graph_asks_for_the_consent_again(case: Cas
 
     assert step.state is StepState.BLOCKED
     assert (await case.grant()).steps[StepName.DIRECTORY_CONSENT].state is StepState.WAITING_FOR_PERSON
+
+
+async def test_what_a_killed_run_has_written_is_counted(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that hide their members are told whenever the process ended: their count is of the rows, not of the run."""
+    now = case.parts.simulation.clock.now()
+    hidden = replace(next(iter(case.tenant.groups.values())), visibility="HiddenMembership")
+    changes.put_group(case.tenant, hidden, now)
+    case.parts.simulation.store.changed(case.tenant)
+    insert = TableDirectoryWriter.insert
+
+    async def last(writer: TableDirectoryWriter, records: Any, *rest: Any) -> bool:
+        given = await insert(writer, records, *rest)
+        if any(record.object_id == hidden.id for record in records):
+            raise KilledError
+        return given
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableDirectoryWriter, "insert", last)
+        with pytest.raises(KilledError):
+            await case.work(SYNC)
+    await lease_over(case, SYNC)
+    await case.work(SYNC)
+
+    assert (await case.settle(SYNC)).facts["hidden_groups"] == 1
