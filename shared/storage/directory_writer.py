@@ -162,7 +162,7 @@ class TableDirectoryWriter:
         """Return what inserts a record, and a group's members."""
         columns = rows.CODECS[type(record)].write(record)
         yield Planned(transactions.create(self._entity(shard, rows.record_row(record), columns)), count_of(record))
-        for member in joined(members):
+        for member in joined(members) if isinstance(record, Group) else ():
             row = rows.member_row(record.object_id, member)
             yield Planned(transactions.create(self._entity(shard, row, member_columns(member))))
 
