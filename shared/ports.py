@@ -332,6 +332,12 @@ class DirectoryStore(Protocol):
     async def current(self, tenant_id: str) -> DirectoryState | None:
         """Return what readers read, or None before the first sync."""
 
+    async def begin(self, tenant_id: str, shards: int) -> tuple[Generation, tuple[Generation, ...]]:
+        """Return a new generation that no other run has ever written, and those that were begun before it and never published.
+
+        They are the tenant's: a grant that ended in the middle of a sync may have left some behind. Raises TransientError.
+        """
+
     def writer(self, tenant_id: str, generation: Generation) -> DirectoryWriter:
         """Return a writer of one generation."""
 

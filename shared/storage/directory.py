@@ -13,7 +13,7 @@ from shared.storage import keys, transactions
 from shared.storage.codec import Columns
 from shared.storage.directory_writer import AT_ONCE, TableDirectoryWriter, member_of
 from shared.storage.limits import TRANSACTION_ROWS, MissingError
-from shared.storage.records import DIRECTORY, DOMAIN, USER
+from shared.storage.records import BEGUN, DIRECTORY, DOMAIN, USER, Begun
 from shared.storage.table import Found, Table, each
 
 ATTEMPTS = 10
@@ -31,6 +31,20 @@ class TableDirectory:
         """Return what readers read, or None before the first sync."""
         found = await self._table.get(tenant_id, rows.CURRENT_ROW)
         return DIRECTORY.read(found.columns) if found else None
+
+    async def begin(self, tenant_id: str, shards: int) -> tuple[Generation, tuple[Generation, ...]]:
+        """Return a new generation, and those that were begun before it and never published. See ``ports.DirectoryStore``."""
+        for _ in range(ATTEMPTS):
+            found = await self._table.get(tenant_id, rows.BEGUN_ROW)
+            state = await self.current(tenant_id)
+            published = state.generation if state else 0
+            begun = BEGUN.read(found.columns).generations if found else ()
+            left = tuple(each for each in begun if each.number > published)
+            new = Generation(max([published, *(each.number for each in left)]) + 1, shards)
+            row = keys.entity(tenant_id, rows.BEGUN_ROW, BEGUN.write(Begun((*left, new))))
+            if await self._table.write(row, found):
+                return new, left
+        raise TransientError(f"the directory of tenant {tenant_id} is being begun by others")
 
     def writer(self, tenant_id: str, generation: Generation) -> TableDirectoryWriter:
         """Return a writer of one generation, for one run."""

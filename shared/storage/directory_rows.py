@@ -9,6 +9,7 @@ from shared.storage.codec import Codec
 from shared.storage.records import GROUP, USER
 
 CURRENT_ROW = "current"
+BEGUN_ROW = "begun"
 COUNT_ROW = "count"
 """The newest count that was looked for: later ones are counted from there."""
 DOMAIN_ROWS = "domain|"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.storage.records import ACCOUNT, BINDING, COUNT, DIRECTORY, DOMAIN, EVENT, GRANT, GROUP, LETTER, MEMBER, USER
+from shared.storage.records import ACCOUNT, BEGUN, BINDING, COUNT, DIRECTORY, DOMAIN, EVENT, GRANT, GROUP, LETTER, MEMBER, USER
 
 VALUE = ("version", "value")
 """The columns of a row that holds one JSON value; a long one goes on in value_1, value_2, …"""
@@ -113,6 +113,7 @@ goes on with each member whose `kind` is `group`, and never twice with the same 
                 DIRECTORY.names,
                 "which generation readers read; `links` (where the next changes are), `counts` and `former` are JSON",
             ),
+            RowLayout("{tenant id}", "begun", BEGUN.names, "generations that were begun since; JSON. No number is used twice"),
             RowLayout("{tenant id}", "domain|{name}", DOMAIN.names, "a domain; `mail_exchangers` is JSON"),
             RowLayout(SHARD, "user|{id}", USER.names, "a user; `smtp_addresses` is JSON, the primary one first"),
             RowLayout(SHARD, "group|{id}", GROUP.names, "a group; `group_types` is JSON"),

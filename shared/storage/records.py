@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.domain.directory import DirectoryState, Group, SyncedDomain, User
+from shared.domain.directory import DirectoryState, Generation, Group, SyncedDomain, User
 from shared.domain.grant import Event, Facts, Grant, Step
 from shared.domain.steps import STEPS
 from shared.ports import AccountRow, Binding, DeadLetter
@@ -18,6 +18,13 @@ class MemberKind:
     """What the row of a group's member holds; the ids are in its key."""
 
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The generations of a tenant's directory that were begun since the current one, the newest last."""
+
+    generations: tuple[Generation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ BINDING = Codec(Binding, frozenset({"former_grants"}))
 ACCOUNT = Codec(AccountRow, frozenset({"directions", "notices"}))
 LETTER = Codec(DeadLetter, frozenset({"body"}))
 DIRECTORY = Codec(DirectoryState, frozenset({"counts", "links", "former"}))
+BEGUN = Codec(Begun, frozenset({"generations"}))
 DOMAIN = Codec(SyncedDomain, frozenset({"mail_exchangers"}))
 USER = Codec(User, frozenset({"smtp_addresses"}))
 GROUP = Codec(Group, frozenset({"group_types"}))

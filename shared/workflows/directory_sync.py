@@ -184,17 +184,20 @@ async def _begin(part: Slice, *, instead_of: Cursor | None = None) -> Cursor:
     )
     if plan is Plan.LIST and not begins:
         plan = Plan.DELTA
-    abandoned = instead_of if instead_of is not None and instead_of.plan is not Plan.INCREMENT else None
-    used = [each.number for each in (current and current.copy, abandoned and abandoned.copy) if each]
+    shards = _shards(plan, current, scope.kind, count)
+    if is_new or current is None:
+        copy, left = await part.run.clients.directory.begin(part.tenant_id, shards)
+    else:
+        copy, left = current.copy, ()
     return Cursor(
         plan=plan,
-        generation=max(used, default=0) + is_new,
-        shards=_shards(plan, current, scope.kind, count),
+        generation=copy.number,
+        shards=copy.shards,
         stage=sync.STAGES[plan][0],
         begins=begins if plan in (Plan.LIST, Plan.INCREMENT) else {},
         of=count,
         selection=part.selection,
-        former=(*abandoned.former, abandoned.copy) if abandoned else (),
+        former=left,
         tenant_name=organization.display_name,
     ).at_first_page()
 
@@ -261,7 +264,8 @@ async def _following(part: Slice, cursor: Cursor) -> Cursor | None:
     if state is None or part.run.step.name is StepName.DIRECTORY_SYNC or cursor.plan is Plan.TIDY:
         return None
     if not state.is_compared:
-        full = replace(cursor, plan=Plan.FULL, generation=state.generation + 1, begins={}, links={}, seen={}, former=())
+        copy, left = await part.run.clients.directory.begin(part.tenant_id, cursor.shards)
+        full = replace(cursor, plan=Plan.FULL, generation=copy.number, begins={}, links={}, seen={}, former=left)
         return replace(full, stage=sync.STAGES[Plan.FULL][0]).at_first_page()
     return replace(cursor, plan=Plan.TIDY, stage=Stage.TIDY, shard=0) if state.former else None
 

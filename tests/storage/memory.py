@@ -107,6 +107,7 @@ class World:
     """The newest row of each account, by the account's id."""
     counts: tuple[Mapping[str, int], datetime] | None = None
     current: dict[str, DirectoryState] = field(default_factory=dict)
+    begun: dict[str, tuple[Generation, ...]] = field(default_factory=dict)
     copies: dict[tuple[str, int], Copy] = field(default_factory=dict)
     """The directories, by tenant and number of generation."""
     domains: dict[str, tuple[SyncedDomain, ...]] = field(default_factory=dict)
@@ -493,6 +494,16 @@ class MemoryDirectory(Part):
     async def current(self, tenant_id: str) -> DirectoryState | None:
         """Return what readers read."""
         return self.world.current.get(tenant_id)
+
+    @gated("directory.begin")
+    async def begin(self, tenant_id: str, shards: int) -> tuple[Generation, tuple[Generation, ...]]:
+        """Note a new generation; return it, and those before it that are newer than the current one."""
+        state = self.world.current.get(tenant_id)
+        published = state.generation if state else 0
+        left = tuple(each for each in self.world.begun.get(tenant_id, ()) if each.number > published)
+        new = Generation(max([published, *(each.number for each in left)]) + 1, shards)
+        self.world.begun[tenant_id] = (*left, new)
+        return new, left
 
     def writer(self, tenant_id: str, generation: Generation) -> MemoryDirectoryWriter:
         """Return a writer of one generation."""

@@ -131,6 +131,19 @@ async def test_an_older_generation_never_replaces_a_newer_one(kept: Kept) -> Non
     assert await directory.current("tenant") == newest
 
 
+async def test_no_number_of_a_generation_is_used_twice(kept: Kept) -> None:
+    """What was begun and never published is told to whoever begins next, until something newer is published; by tenant."""
+    directory = kept.storage.directory
+    first, second = Generation(1, 2), Generation(2, 8)
+
+    assert await directory.begin("tenant", 2) == (first, ())
+    assert await directory.begin("tenant", 8) == (second, (first,))
+    assert await directory.begin("other", 1) == (Generation(1, 1), ())
+    await directory.publish("tenant", state(second))
+    assert await directory.begin("tenant", 4) == (Generation(3, 4), ())
+    assert await directory.begin("tenant", 4) == (Generation(4, 4), (Generation(3, 4),))
+
+
 async def test_the_members_of_a_group_are_those_who_have_not_left(kept: Kept) -> None:
     """Direct members with their kinds, by id; of each the last word counts."""
     directory = kept.storage.directory

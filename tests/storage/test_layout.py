@@ -74,6 +74,7 @@ async def write_one_of_each(on_azurite: OnAzurite) -> None:
     await storage.accounts.keep_counts({"completed": 1}, NOW)
     await storage.dead_letters.keep(DeadLetter("verifications", "body", "reason", NOW))
     user = User("id", "a@contoso.example", "A", "a@contoso.example", ("a@contoso.example",), enabled=True, user_type="Member")
+    await storage.directory.begin("tenant", 1)
     writer = storage.directory.writer("tenant", Generation(1, 1))
     await writer.insert([user, Group("id", "G")], {"id": [Member("id")]}, [user])
     await writer.counts()

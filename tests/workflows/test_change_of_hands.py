@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from local.microsoft365 import changes
 from local.microsoft365.model import Tenant
 from shared.domain import decide
 from shared.domain.grant import GrantState
 from shared.domain.steps import StepName
 from shared.mailflow.desired import owner_mark
-from tests.support.worlds import Case, World, open_world
+from tests.support.syncs import current, held, killed_at, seen, told, watching
+from tests.support.worlds import Case, KilledError, World, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,3 +62,29 @@ async def test_the_next_grant_takes_over_what_the_former_made(world: World, acco
     assert owner_mark(former.grant_id) not in everything
     assert owner_mark(heir.grant_id) in everything
     assert (await former.grant()).state is GrantState.RELEASED
+
+
+async def test_nobody_is_left_of_a_sync_that_the_former_grant_never_ended(world: World) -> None:
+    """The half of a directory that a released grant leaves behind is no part of the next one's, and is deleted later."""
+    former = await world.case()
+    await former.until(StepName.DIRECTORY_SYNC)
+    with pytest.raises(KilledError):
+        await former.work(StepName.DIRECTORY_SYNC, watching(former, killed_at(2)))
+    await _release(former)
+    leaver = former.tenant.users.find(f"member@{former.domain}")
+    assert leaver is not None
+    changes.remove_user(former.tenant, leaver.id, former.parts.simulation.clock.now(), for_good=True)
+    former.parts.simulation.store.changed(former.tenant)
+
+    account_id = (await former.grant()).account_id
+    grant_id = await world.parts.start(account_id, command_id=f"again-{account_id}")
+    heir = Case(world, grant_id, former.tenant_id, former.domain)
+    await heir.until(StepName.DIRECTORY_SYNC)
+    assert (await heir.settle(StepName.DIRECTORY_SYNC)).is_done
+
+    view, state = await seen(heir), await current(heir)
+    assert view is not None
+    assert state is not None
+    assert told(view) == held(heir)
+    assert view["counts"]["users"] == len(heir.tenant.users)
+    assert (state.generation, [each.number for each in state.former]) == (2, [1])
