@@ -114,6 +114,11 @@ class Cursor:
     unknown_users: tuple[str, ...] = ()
 
     @property
+    def place(self) -> tuple[object, ...]:
+        """How far it is, to tell whether a slice has got anywhere."""
+        return self.plan, self.generation, self.stage, self.link, self.shard
+
+    @property
     def copy(self) -> Generation:
         """The generation that is written."""
         return Generation(self.generation, self.shards)

@@ -56,6 +56,7 @@ class Slice:
     current: DirectoryState | None
     begun: datetime
     ends: datetime
+    began_at: Cursor | None = None
     seen_before: int = 0
     shown_at: datetime | None = None
 
@@ -68,6 +69,10 @@ class Slice:
     def selection(self) -> str:
         """The fingerprint of what is asked for now."""
         return sync.selection_of(self.run.grant.intent.scope)
+
+    def has_come_to(self, cursor: Cursor) -> bool:
+        """True where the slice has got anywhere."""
+        return self.began_at is not None and cursor.place != self.began_at.place
 
     def goes_on(self) -> bool:
         """True while there is time for another page."""
@@ -109,7 +114,7 @@ async def directory_sync(run: Run) -> Outcome:
     cursor = Cursor.from_row(saved) if saved else await _begin(part)
     if cursor.selection != part.selection:
         cursor = await _begin(part, instead_of=cursor)
-    part.seen_before = cursor.seen.get("users", 0)
+    part.began_at, part.seen_before = cursor, cursor.seen.get("users", 0)
     try:
         return await _work(part, cursor)
     except PausedError as paused:
@@ -135,8 +140,11 @@ async def _paused(part: Slice, paused: PausedError) -> Outcome:
     cursor = replace(paused.cursor, rate=rate or paused.cursor.rate)
     await part.show(cursor, always=True)
     if isinstance(paused.cause, TransientError):
-        # What the slice has done so far is kept; only its failed page is read again.
-        return replace(failures.outcome_of(paused.cause, run.step, run.clock()), rows=(_row(cursor),))
+        # What the slice has done so far is kept; only its failed page is read again. Delays that grow and an end are for a sync
+        # that gets nowhere: a large tenant's is throttled every now and then, for days.
+        now = run.clock()
+        step = replace(run.step, attempts=0, begun_at=now) if part.has_come_to(cursor) else run.step
+        return replace(failures.outcome_of(paused.cause, step, now), rows=(_row(cursor),))
     if paused.cause is not None:
         return await _read_again(part, cursor, paused.cause)
     if paused.wait:

@@ -1,6 +1,6 @@
 """The first sync of a directory: the list after its token, resumed at any page, read by nobody before it is whole."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -391,3 +391,25 @@ async def test_what_a_killed_run_has_written_is_counted(case: Case, monkeypatch:
     await case.work(SYNC)
 
     assert (await case.settle(SYNC)).facts["hidden_groups"] == 1
+
+
+async def test_a_sync_that_gets_on_is_never_given_up(case: Case) -> None:
+    """Busy after every page, day after day: as each slice has read one, delays do not grow and the end moves on."""
+    for _ in range(6):
+        pages = iter(range(1, 100))
+
+        async def busy(pages: Iterator[int] = pages) -> None:
+            if next(pages) == 2:
+                await case.world.fault(r"/v1\.0/(users|groups)/?.*(skiptoken|delta)", status=503)
+
+        case.parts.clock.offset += STEPS[SYNC].give_up / 4
+        step = await case.work(SYNC, watching(case, busy))
+        if step.is_done:
+            break
+        assert step.state is StepState.WAITING, step.problem
+        assert step.clock is not None
+        assert step.gives_up_at is not None
+        assert step.clock - case.parts.clock() <= 2 * STEPS[SYNC].retry_first
+        assert step.gives_up_at - case.parts.clock() > STEPS[SYNC].give_up * 0.9
+
+    assert step.is_done
