@@ -112,6 +112,8 @@ async def directory_sync(run: Run) -> Outcome:
     part = Slice(run, directory, current, run.clock(), run.deadline - MARGIN)
     saved = await run.clients.rows.row(CURSOR_ROW)
     cursor = Cursor.from_row(saved) if saved else await _begin(part)
+    if cursor.plan is Plan.TIDY and run.step.name is StepName.DIRECTORY_SYNC:  # the daily sync was done, and tidies later
+        cursor = await _begin(part)
     if cursor.selection != part.selection:
         cursor = await _begin(part, instead_of=cursor)
     part.began_at, part.seen_before = cursor, cursor.seen.get("users", 0)

@@ -238,6 +238,23 @@ async def test_a_former_generation_is_deleted_once_nobody_reads_it(case: Case) -
     assert await _agrees(case)
 
 
+async def test_the_first_sync_done_again_syncs_though_the_daily_one_is_about_to_tidy(case: Case) -> None:
+    """Verification asks for it because something is missing: to delete what nobody reads any more would not bring that."""
+    await case.queue_again(DAILY)
+    assert (await case.work(DAILY)).state is StepState.WAITING
+    _rename(case, "member", display_name="Max Renamed")
+    await case.queue_again(FIRST)
+    assert (await case.settle(FIRST)).is_done
+    user = await found(case, f"member@{case.domain}")
+
+    assert (await case.settle(DAILY)).is_done
+    assert user is not None
+    assert user.display_name == "Max Renamed"
+    state = await current(case)
+    assert state is not None
+    assert state.former == ()
+
+
 def _first(case: Case) -> dict[str, str]:
     """Return the bounds of the partitions of the first generation."""
     return {"first": f"{case.tenant_id}|000001|", "last": f"{case.tenant_id}|000001}}"}
