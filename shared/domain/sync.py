@@ -88,7 +88,7 @@ class Cursor:
     ``link`` is the stage's next page, "" for its first; ``begins`` says from where on the stages of changes read, and ``links``
     where the next round of each begins. ``seen`` counts what was read, ``of`` is about how many users there are (0: not known).
     ``is_writing``: a batch was being written when this was saved, up to the page at ``writes_to``. ``shard`` is where a
-    comparison or a deletion goes on.
+    comparison or a deletion goes on. ``moved_at`` is when a slice last got anywhere.
     """
 
     plan: Plan
@@ -105,6 +105,7 @@ class Cursor:
     groups: Tally = field(default_factory=Tally)
     of: int = 0
     rate: float = 0.0
+    moved_at: str = ""
     shard: int = 0
     differences: Differences = field(default_factory=Differences)
     is_compared: bool = False

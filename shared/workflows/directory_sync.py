@@ -74,6 +74,15 @@ class Slice:
         """True where the slice has got anywhere."""
         return self.began_at is not None and cursor.place != self.began_at.place
 
+    def waits_from(self, cursor: Cursor) -> Run:
+        """Return the run as it counts for a wait: a sync that gets on is not given up, nor does it wait longer each time.
+
+        A large tenant's takes days, and is throttled every now and then.
+        """
+        begun = schedule.parse(cursor.moved_at) if cursor.moved_at else self.run.step.begun_at
+        attempts = 0 if self.has_come_to(cursor) else self.run.step.attempts
+        return replace(self.run, step=replace(self.run.step, begun_at=begun, attempts=attempts))
+
     def goes_on(self) -> bool:
         """True while there is time for another page."""
         return self.run.clock() < self.ends
@@ -121,6 +130,8 @@ async def directory_sync(run: Run) -> Outcome:
         return await _work(part, cursor)
     except PausedError as paused:
         return await _paused(part, paused)
+    except TransientError as error:
+        return failures.outcome_of(error, part.waits_from(cursor).step, run.clock())
 
 
 async def _work(part: Slice, cursor: Cursor) -> Outcome:
@@ -138,15 +149,14 @@ async def _work(part: Slice, cursor: Cursor) -> Outcome:
 
 async def _paused(part: Slice, paused: PausedError) -> Outcome:
     """Return what a slice comes to that ended early; its cursor is kept."""
-    run, rate = part.run, part.progress(paused.cursor)["rate"]
+    rate, now = part.progress(paused.cursor)["rate"], part.run.clock()
     cursor = replace(paused.cursor, rate=rate or paused.cursor.rate)
+    cursor = replace(cursor, moved_at=schedule.stamp(now)) if part.has_come_to(cursor) else cursor
+    run = part.waits_from(cursor)
     await part.show(cursor, always=True)
     if isinstance(paused.cause, TransientError):
-        # What the slice has done so far is kept; only its failed page is read again. Delays that grow and an end are for a sync
-        # that gets nowhere: a large tenant's is throttled every now and then, for days.
-        now = run.clock()
-        step = replace(run.step, attempts=0, begun_at=now) if part.has_come_to(cursor) else run.step
-        return replace(failures.outcome_of(paused.cause, step, now), rows=(_row(cursor),))
+        # What the slice has done so far is kept; only its failed page is read again.
+        return replace(failures.outcome_of(paused.cause, run.step, now), rows=(_row(cursor),))
     if paused.cause is not None:
         return await _read_again(part, cursor, paused.cause)
     if paused.wait:
