@@ -238,6 +238,8 @@ class DirectoryState:
 USERS_A_SHARD = 2000
 """About how many users one partition is meant for: Table storage serves one partition by one server at a time."""
 MAXIMUM_SHARDS = 256
+OUTGROWN = 4
+"""How many times that number a partition may hold before the users are spread anew."""
 
 
 def shards_for(users: int) -> int:
@@ -246,6 +248,15 @@ def shards_for(users: int) -> int:
     while shards < MAXIMUM_SHARDS and shards * USERS_A_SHARD < users:
         shards *= 2
     return shards
+
+
+def shards_again(state: DirectoryState) -> int:
+    """Return over how many partitions the next generation is spread: as many, so that the two can be compared, if that will do.
+
+    A tenant that has grown since to several times of what they are meant for gets more.
+    """
+    users = state.counts.get("users", 0)
+    return shards_for(users) if users > OUTGROWN * state.shards * USERS_A_SHARD else state.shards
 
 
 @dataclass(frozen=True, slots=True)

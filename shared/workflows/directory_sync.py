@@ -18,7 +18,7 @@ from functools import partial
 
 from shared import failures, telemetry
 from shared.domain import schedule, sync
-from shared.domain.directory import DirectoryState, Group, Record, SyncedDomain, User, record_of, shards_for
+from shared.domain.directory import DirectoryState, Group, Record, SyncedDomain, User, record_of, shards_again, shards_for
 from shared.domain.grant import Facts, Row, ScopeKind
 from shared.domain.outcomes import Done, Failed, Outcome, Progress
 from shared.domain.problems import GrantlineError, problem
@@ -225,7 +225,7 @@ async def _begin(part: Slice, *, instead_of: Cursor | None = None) -> Cursor:
 def _shards(plan: Plan, current: DirectoryState | None, kind: ScopeKind, count: int) -> int:
     """Return over how many partitions the generation is spread: what is compared with the current one, as that."""
     if current is not None and plan in (Plan.INCREMENT, Plan.SCOPE):
-        return current.shards
+        return shards_again(current)
     return 1 if kind is ScopeKind.USERS else shards_for(count or UNKNOWN_SIZE)
 
 
@@ -278,14 +278,16 @@ async def _sync_domains(part: Slice, *, reads_all: bool) -> None:
 async def _following(part: Slice, cursor: Cursor) -> Cursor | None:
     """Return what a sync goes on with when its plan is done; None when there is nothing.
 
-    Only the daily sync has time for more: to compare what a list had given, and to delete what nobody reads any more.
+    Only the daily sync has time for more: to compare what a list had given, to spread a tenant that has grown over more
+    partitions, and to delete what nobody reads any more.
     """
     state = part.current
     if state is None or part.run.step.name is StepName.DIRECTORY_SYNC or cursor.plan is Plan.TIDY:
         return None
-    if not state.is_compared:
-        copy, left = await part.run.clients.directory.begin(part.tenant_id, cursor.shards)
-        full = replace(cursor, plan=Plan.FULL, generation=copy.number, begins={}, links={}, seen={}, former=left)
+    shards = shards_again(state)
+    if not state.is_compared or shards != state.shards:
+        copy, left = await part.run.clients.directory.begin(part.tenant_id, shards)
+        full = replace(cursor, plan=Plan.FULL, generation=copy.number, shards=shards, begins={}, links={}, seen={}, former=left)
         return replace(full, stage=sync.STAGES[Plan.FULL][0]).at_first_page()
     return replace(cursor, plan=Plan.TIDY, stage=Stage.TIDY, shard=0) if state.former else None
 

@@ -11,6 +11,7 @@ import pytest_asyncio
 from local.microsoft365 import changes
 from local.microsoft365.model import Group, Tenant
 from local.microsoft365.population import User
+from shared.domain import directory
 from shared.domain.grant import Row
 from shared.domain.schedule import MAXIMUM_CLAIMS
 from shared.domain.steps import StepName, StepState
@@ -335,6 +336,27 @@ async def test_a_resync_that_is_killed_is_never_half_seen(case: Case) -> None:
 
     assert step.is_done
     assert await _agrees(case)
+
+
+@pytest.mark.parametrize("is_compared", [True, False])
+async def test_a_tenant_that_has_grown_is_spread_over_more_partitions(
+    case: Case, monkeypatch: pytest.MonkeyPatch, is_compared: bool
+) -> None:
+    """Increments keep to the partitions that a small tenant was given; what has outgrown them is read into a new generation."""
+    if is_compared:
+        await _daily(case)
+    monkeypatch.setattr(directory, "USERS_A_SHARD", 2)
+    facts = await _daily(case)
+    state = await current(case)
+    assert state is not None
+    assert (state.shards, state.is_compared) == (8, True)
+    assert "differences" not in facts or is_compared
+    assert await _agrees(case)
+
+    await _daily(case)
+    again = await current(case)
+    assert again is not None
+    assert (again.generation, again.former) == (state.generation, ())
 
 
 async def test_another_selection_is_a_resync(case: Case) -> None:
