@@ -166,11 +166,11 @@ def is_complete(kind: type[Record], change: DirectoryChange) -> bool:
 
 
 def unknown(kind: type[Record], changes: Mapping[str, DirectoryChange], stored: Mapping[str, Record]) -> tuple[str, ...]:
-    """Return the ids of which too little is known: not stored, and told in part. They must be read whole."""
+    """Return the ids of which too little is known: told in part, and not stored, or gone in between. They must be read whole."""
     return tuple(
         object_id
         for object_id, change in changes.items()
-        if object_id not in stored and not change.is_removed and not is_complete(kind, change)
+        if (object_id not in stored or change.resets) and not change.is_removed and not is_complete(kind, change)
     )
 
 

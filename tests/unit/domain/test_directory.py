@@ -97,8 +97,10 @@ def test_a_whole_object_keeps_nothing() -> None:
         (DirectoryChange("ada", WHOLE), {}, False),
         (DirectoryChange("ada", {"display_name": "Ada"}, is_whole=True), {}, False),
         (DirectoryChange("ada", is_removed=True), {}, False),
+        (DirectoryChange("ada", {"display_name": "Ada"}, resets=True), {"ada": ADA}, True),
+        (DirectoryChange("ada", WHOLE, resets=True), {"ada": ADA}, False),
     ],
-    ids=["unknown", "known", "all told", "whole", "gone"],
+    ids=["unknown", "known", "all told", "whole", "gone", "gone in between", "gone in between, all told"],
 )
 def test_what_is_not_known_well_enough_is_read_whole(
     change: DirectoryChange, stored: dict[str, Record], must_be_read: bool
