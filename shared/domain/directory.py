@@ -39,6 +39,14 @@ class User:
         """All addresses that the user is found by; ``mail`` stands alone where there is no SMTP address."""
         return self.smtp_addresses or ((self.mail.casefold(),) if self.mail else ())
 
+    @property
+    def gives_way(self) -> bool:
+        """True where another user who has the same address is the one to be found by it.
+
+        ``mail`` need not be one's own: an administrator's second account often names the person's mailbox.
+        """
+        return not self.smtp_addresses
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

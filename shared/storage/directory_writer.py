@@ -170,7 +170,8 @@ class TableDirectoryWriter:
 
     async def _release(self, edits: Sequence[Edit]) -> None:
         """Delete the rows of addresses that have left their users, and that nobody of these edits takes over."""
-        taken = {address for edit in edits if edit.record for address in edit.record.addresses}
+        users = [edit.record for edit in edits if isinstance(edit.record, User) and not edit.record.gives_way]
+        taken = {address for user in users for address in user.addresses}
         released = [
             (edit.former.object_id, address) for edit in edits if edit.former for address in edit.released if address not in taken
         ]
@@ -241,11 +242,23 @@ class TableDirectoryWriter:
 
     async def _write_addresses(self, records: Sequence[Record | None]) -> None:
         shards: defaultdict[int, list[Operation]] = defaultdict(list)
-        for row, user in owned(record for record in records if isinstance(record, User)).items():
+        owners = owned(record for record in records if isinstance(record, User))
+        kept = await each(self._is_another_s, [(row, user) for row, user in owners.items() if user.gives_way], AT_ONCE)
+        for row, user in owners.items():
+            if row in kept:
+                continue
             columns = rows.CODECS[User].write(user)
             shards[self._shard(row)].append(transactions.upsert(self._entity(self._shard(row), row, columns)))
         work = [batch for operations in shards.values() for batch in transactions.batches(operations)]
         await each(self._table.attempt, work, AT_ONCE)
+
+    async def _is_another_s(self, one: tuple[str, User]) -> str:
+        """Return the row of an address that somebody else's mailbox has, "" of another."""
+        row, user = one
+        found = await self._get(row)
+        if found is None or found.columns.get("user_id") == user.user_id or rows.CODECS[User].read(found.columns).gives_way:
+            return ""
+        return row
 
     # --- transactions --------------------------------------------------------------------------------------------------------
 
@@ -292,8 +305,13 @@ def object_of(edit: Edit) -> Record:
 
 
 def owned(users: Iterable[User]) -> dict[str, User]:
-    """Return whose each address is, by its row; of two users with one address the later one has it."""
-    return {rows.address_row(address): user for user in users for address in user.addresses}
+    """Return whose each address is, by its row: of two users with one address the later one's, if it does not give way."""
+    return {rows.address_row(address): user for user in sorted(users, key=is_mailbox) for address in user.addresses}
+
+
+def is_mailbox(user: User) -> bool:
+    """Tell whether a user has addresses of their own."""
+    return not user.gives_way
 
 
 def last_of(members: Sequence[Member]) -> list[Member]:

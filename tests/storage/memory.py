@@ -409,19 +409,28 @@ class MemoryDirectoryWriter(Part):
         self._look()
         edits = [edit for edit in edits if is_repeated or edit.changes_record or edit.members or edit.resets]
         users = [edit.record for edit in edits if isinstance(edit.record, User) and (is_repeated or edit.changes_record)]
+        users.sort(key=lambda user: not user.gives_way)
         taken: dict[str, DirectoryValue | None] = {address_row(address): user for user in users for address in user.addresses}
+        mailboxes = {address_row(address) for user in users for address in user.addresses if not user.gives_way}
         released = {
             address_row(address): edit.former
             for edit in edits
             for address in edit.released
-            if address_row(address) not in taken and edit.former
+            if address_row(address) not in mailboxes and edit.former
         }
         for row, former in released.items():
             await self._release(row, former.object_id)
         for part in parts({row: value for edit in edits for row, value in self._changes(edit).items()}):
             await self._write(part)
-        for part in parts(taken):
+        for part in parts({row: user for row, user in taken.items() if not self._is_another_s(row, user)}):
             await self._write_addresses(part)
+
+    def _is_another_s(self, row: str, user: object) -> bool:
+        """Tell whether somebody else's mailbox has the address of a user who gives way."""
+        owner = self.copy.rows.get(row)
+        if not isinstance(owner, User) or not isinstance(user, User):
+            return False
+        return user.gives_way and not owner.gives_way and owner.user_id != user.user_id
 
     @gated("directory.counts")
     async def counts(self) -> Mapping[str, int]:

@@ -131,6 +131,25 @@ async def test_an_older_generation_never_replaces_a_newer_one(kept: Kept) -> Non
     assert await directory.current("tenant") == newest
 
 
+async def test_a_mailbox_is_found_by_its_address_whoever_else_names_it(kept: Kept) -> None:
+    """An account without a mailbox may have somebody's address as its ``mail``: it gives way, whichever of them comes first."""
+    directory, mailbox, address = kept.storage.directory, user(1), "user1@contoso.example"
+    second = User("second", "adm@contoso.example", "Second", address)
+    writer = await filled(directory, mailbox)
+    await writer.write([Edit(None, second)])
+    named = await directory.find_by_address("tenant", address)
+    await writer.write([Edit(second, replace(second, display_name="Renamed")), Edit(mailbox, mailbox)], is_repeated=True)
+    together = await directory.find_by_address("tenant", address)
+    await writer.write([Edit(second, None)])
+    alone = await directory.find_by_address("tenant", address)
+    await writer.write([Edit(mailbox, replace(mailbox, smtp_addresses=("new@contoso.example",))), Edit(None, second)])
+
+    assert named == together == alone == mailbox
+    assert await directory.find_by_address("tenant", address) == second
+    await writer.write([Edit(replace(mailbox, smtp_addresses=("new@contoso.example",)), mailbox)])
+    assert await directory.find_by_address("tenant", address) == mailbox
+
+
 async def test_no_number_of_a_generation_is_used_twice(kept: Kept) -> None:
     """What was begun and never published is told to whoever begins next, until something newer is published; by tenant."""
     directory = kept.storage.directory
