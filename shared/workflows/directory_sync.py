@@ -120,8 +120,8 @@ async def directory_sync(run: Run) -> Outcome:
     current = await run.clients.directory.current(run.grant.tenant_id)
     part = Slice(run, directory, current, run.clock(), run.deadline - MARGIN)
     saved = await run.clients.rows.row(CURSOR_ROW)
-    cursor = Cursor.from_row(saved) if saved else await _begin(part)
-    if cursor.plan is Plan.TIDY and run.step.name is StepName.DIRECTORY_SYNC:  # the daily sync was done, and tidies later
+    cursor = Cursor.from_row(saved) if saved else None
+    if cursor is None or _is_over(part, cursor):
         cursor = await _begin(part)
     if cursor.selection != part.selection:
         cursor = await _begin(part, instead_of=cursor)
@@ -182,6 +182,16 @@ async def _read_again(part: Slice, cursor: Cursor, refused: RefusedError) -> Out
         then=Failed(problem=refused.problem),
     )
     return replace(wait, rows=(_row(await _begin(part, instead_of=cursor)),))
+
+
+def _is_over(part: Slice, cursor: Cursor) -> bool:
+    """True where there is nothing to go on with.
+
+    Either only tidying is left, which is the daily sync's; or readers have something newer, and a run that lost its step saved
+    this late.
+    """
+    is_past = part.current is not None and cursor.generation < part.current.generation
+    return is_past or (cursor.plan is Plan.TIDY and part.run.step.name is StepName.DIRECTORY_SYNC)
 
 
 def _noun(cursor: Cursor) -> str:

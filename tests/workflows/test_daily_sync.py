@@ -15,6 +15,7 @@ from shared.domain import directory
 from shared.domain.grant import Row
 from shared.domain.schedule import MAXIMUM_CLAIMS
 from shared.domain.steps import StepName, StepState
+from shared.domain.sync import Cursor, Plan, Stage
 from shared.microsoft import graph
 from shared.storage.directory_writer import TableDirectoryWriter
 from shared.storage.table import Table
@@ -388,6 +389,22 @@ async def test_a_cursor_of_another_selection_begins_anew(case: Case) -> None:
     renewed = await current(case)
     assert renewed is not None
     assert renewed.generation > cursor["generation"]
+
+
+async def test_a_cursor_that_a_lost_run_saved_late_is_not_gone_on_with(case: Case) -> None:
+    """It is of a generation that readers left behind: nothing is written there any more, and the day goes on as any other."""
+    await _daily(case)
+    before = await current(case)
+    assert before is not None
+    late = Cursor(Plan.LIST, before.generation - 1, 1, Stage.LIST, is_writing=True, selection=before.selection)
+    await case.parts.container.storage.grants.put(case.grant_id, Row(CURSOR_ROW, late.to_row()))
+    await _daily(case)
+    after = await current(case)
+
+    assert after is not None
+    assert (after.generation, after.former) == (before.generation, ())
+    assert not await table_of(case).query("PartitionKey ge @first and PartitionKey lt @last", _first(case))
+    assert await _agrees(case)
 
 
 def _late(case: Case) -> Any:
