@@ -323,8 +323,9 @@ class CloudEvent(BaseModel):
 
     ``step.done`` carries the step's facts in its data. Those of ``directory_sync`` and ``daily_sync``, of which each one is told,
     are ``users`` and ``groups`` (how many are stored), ``domains``, ``tenant_name``, ``changed`` (``users`` and ``groups``, each
-    with ``added``, ``changed``, ``removed``), and after a comparison with everything ``differences`` (``missing``, ``gone``,
-    ``different``; put right). What people should know: ``uncovered_domains`` (domains that receive mail and that nobody
+    with ``added``, ``changed``, ``removed``; null where everything was read anew, as at first), and from the first comparison
+    with everything on ``differences`` (what the last one found: ``missing``, ``gone``, ``different``; put right). Names are cut
+    after twenty. What people should know: ``uncovered_domains`` (domains that receive mail and that nobody
     protects), ``hidden_groups`` (how many hide their members), ``unknown_users`` (users of the scope that are not there).
     """
 

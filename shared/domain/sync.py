@@ -88,7 +88,8 @@ class Cursor:
     ``link`` is the stage's next page, "" for its first; ``begins`` says from where on the stages of changes read, and ``links``
     where the next round of each begins. ``seen`` counts what was read, ``of`` is about how many users there are (0: not known).
     ``is_writing``: a batch was being written when this was saved, up to the page at ``writes_to``. ``shard`` is where a
-    comparison or a deletion goes on. ``moved_at`` is when a slice last got anywhere.
+    comparison or a deletion goes on. ``moved_at`` is when a slice last got anywhere. ``is_anew``: all was read from the first, so
+    that nobody knows what of it had changed.
     """
 
     plan: Plan
@@ -109,6 +110,7 @@ class Cursor:
     shard: int = 0
     differences: Differences = field(default_factory=Differences)
     is_compared: bool = False
+    is_anew: bool = False
     selection: str = ""
     former: tuple[Generation, ...] = ()
     tenant_name: str = ""

@@ -226,6 +226,7 @@ async def _begin(part: Slice, *, instead_of: Cursor | None = None) -> Cursor:
         stage=sync.STAGES[plan][0],
         begins=begins if plan in (Plan.LIST, Plan.INCREMENT) else {},
         of=count,
+        is_anew=plan in (Plan.LIST, Plan.DELTA),
         selection=part.selection,
         former=left,
         tenant_name=organization.display_name,
@@ -311,12 +312,13 @@ async def _done(part: Slice, cursor: Cursor) -> Outcome:
     routed_at = part.run.grant.steps[StepName.MAIL_FLOW].finished_at
     scope, found = part.run.grant.intent.scope, cursor.differences
     users = Tally(found.missing, found.different, found.gone) if scope.is_by_people else cursor.users
+    is_known = cursor.is_compared if scope.is_by_people else not cursor.is_anew
     facts = {
         "users": counts.get("users", 0),
         "groups": counts.get("groups", 0),
         "tenant_name": cursor.tenant_name,
         "domains": [domain.name for domain in domains if domain.is_verified][:MOST_NAMES],
-        "changed": {"users": asdict(users), "groups": asdict(cursor.groups)},
+        "changed": {"users": asdict(users), "groups": asdict(cursor.groups)} if is_known else None,
         "uncovered_domains": list(sync.uncovered(scope, receiving, routed_at))[:MOST_NAMES],
         "hidden_groups": counts.get("hidden_groups", 0),
         "unknown_users": list(cursor.unknown_users)[:MOST_NAMES],

@@ -314,6 +314,7 @@ async def test_a_forgotten_token_is_a_resync_that_readers_do_not_notice(case: Ca
     assert await _agrees(case)
     state = await current(case)
     assert state is not None
+    assert step.facts["changed"] is None  # a copy was made of everything, whatever of it had changed
     assert state.generation == former.generation + 2  # the resync's list is compared at once: it is the day's sync already
 
 

@@ -76,6 +76,7 @@ async def test_a_large_tenant_is_synced_in_three_pages(shared_world: World) -> N
     counts = {"users": 2500, "groups": GROUPS}
     domains = {case.domain, case.tenant.initial_domain}
     assert {name: step.facts[name] for name in counts} == counts
+    assert step.facts["changed"] is None  # nothing was stored before
     assert (step.facts["tenant_name"], set(step.facts["domains"])) == (case.tenant.display_name, domains)
     progress = await case.row(PROGRESS_ROW)
     assert {name: progress[name] for name in counts} == counts
