@@ -37,10 +37,11 @@ from shared.storage.codec import Columns
 from shared.storage.directory_rows import address_row, object_row, partition_of
 from shared.storage.directory_writer import AT_ONCE
 from shared.storage.keys import entity
+from shared.storage.limits import TRANSACTION_ROWS
 from shared.storage.records import USER
 from shared.storage.service import open_service
 from shared.storage.table import Found, Table, side_by_side
-from shared.storage.transactions import Operation, batches, create
+from shared.storage.transactions import Operation, create
 from tests.support.grantline import Grantline, TestClock, environment
 from tests.support.syncs import keys_of
 
@@ -203,7 +204,12 @@ async def write(task: Task) -> Numbers:
     """The raw table writer: the rows that Grantline would write, made beforehand, in transactions as full as they can be."""
     service = await open_service(task.settings)
     directory = service.table("directory")
-    work = [partial(directory.transaction, operations) for operations in transactions(task)]
+    rows = full_transactions(task)
+
+    async def write_one(part: list[Columns]) -> None:
+        await directory.transaction([create(row) for row in part])
+
+    work = [partial(write_one, part) for part in rows]
     begun = time.perf_counter()
     await side_by_side(work, AT_ONCE)
     seconds = time.perf_counter() - begun
@@ -211,14 +217,14 @@ async def write(task: Task) -> Numbers:
     return {"seconds": seconds, "users": task.users, "transactions": len(work)}
 
 
-def transactions(task: Task) -> list[list[Operation]]:
-    """Return the rows of all users, each partition's in full transactions, in turn so that no partition is written alone."""
-    rows: dict[str, list[Operation]] = {}
+def full_transactions(task: Task) -> list[list[Columns]]:
+    """Return the rows of all users, each partition's a hundred at a time, in turn so that no partition is written alone."""
+    rows: dict[str, list[Columns]] = {}
     for user in users_of(task):
         for row, columns in rows_of(user):
             partition = partition_of(task.tenant_id, task.generation, row)
-            rows.setdefault(partition, []).append(create(entity(partition, row, columns)))
-    cut = [list(batches(operations)) for operations in rows.values()]
+            rows.setdefault(partition, []).append(entity(partition, row, columns))
+    cut = [[found[at : at + TRANSACTION_ROWS] for at in range(0, len(found), TRANSACTION_ROWS)] for found in rows.values()]
     longest = max(map(len, cut))
     return [partition[number] for number in range(longest) for partition in cut if number < len(partition)]
 

@@ -356,6 +356,9 @@ class DirectoryStore(Protocol):
     async def members(self, tenant_id: str, group_id: str) -> Sequence[Member]:
         """Return the direct members of a group in the current generation."""
 
+    async def users_in(self, tenant_id: str, group_id: str) -> frozenset[str]:
+        """Return the ids of all users in a group in the current generation, nested groups included: the closure is ours."""
+
     async def domains(self, tenant_id: str) -> Sequence[SyncedDomain]:
         """Return the tenant's domains by name."""
 

@@ -245,7 +245,7 @@ class DirectoryState:
 
 USERS_A_SHARD = 2000
 """About how many users one partition is meant for: Table storage serves one partition by one server at a time."""
-MAXIMUM_SHARDS = 256
+MAXIMUM_SHARDS = 128
 OUTGROWN = 4
 """How many times that number a partition may hold before the users are spread anew."""
 

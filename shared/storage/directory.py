@@ -6,7 +6,7 @@ holds its user, so that looking up a recipient takes one point read besides that
 
 from collections.abc import AsyncIterator, Sequence
 
-from shared.domain.directory import Differences, DirectoryState, Generation, Group, Member, SyncedDomain, User
+from shared.domain.directory import Differences, DirectoryState, Generation, Group, Member, SyncedDomain, User, users_of
 from shared.ports import TransientError
 from shared.storage import directory_rows as rows
 from shared.storage import keys, transactions
@@ -106,6 +106,17 @@ class TableDirectory:
             return []
         partition = rows.partition_of(tenant_id, state.copy, rows.object_row(Group, group_id))
         return [member_of(found) for found in await self._table.beginning(partition, rows.member_rows(group_id))]
+
+    async def users_in(self, tenant_id: str, group_id: str) -> frozenset[str]:
+        """Return the ids of all users in a group, nested groups included: one query for each group that is nested in it."""
+        found: dict[str, list[Member]] = {}
+        waiting = [group_id]
+        while waiting:
+            group = waiting.pop()
+            if group not in found:
+                found[group] = await self.members(tenant_id, group)
+                waiting += [member.member_id for member in found[group] if member.kind == "group"]
+        return users_of(found, group_id)
 
     async def domains(self, tenant_id: str) -> list[SyncedDomain]:
         """Return the tenant's domains by name."""

@@ -27,6 +27,7 @@ from shared.domain.directory import (
     Record,
     SyncedDomain,
     User,
+    users_of,
 )
 from shared.domain.grant import Event, Facts, Grant, Nudge, Row
 from shared.domain.probes import Probe
@@ -556,6 +557,15 @@ class MemoryDirectory(Part):
         rows = self._current_rows(tenant_id)
         found = [rows[row] for row in sorted(rows) if row.startswith(f"member|{group_id}|")]
         return [one for one in found if isinstance(one, Member)]
+
+    @gated("directory.users_in")
+    async def users_in(self, tenant_id: str, group_id: str) -> frozenset[str]:
+        """Return the users in a group, nested ones included."""
+        found: dict[str, list[Member]] = {}
+        for row, one in self._current_rows(tenant_id).items():
+            if isinstance(one, Member):
+                found.setdefault(row.split("|")[1], []).append(one)
+        return users_of(found, group_id)
 
     @gated("directory.domains")
     async def domains(self, tenant_id: str) -> list[SyncedDomain]:

@@ -307,6 +307,23 @@ async def test_what_does_not_change_is_not_written(on_azurite: OnAzurite) -> Non
     assert {row for row in after if after[row] != before.get(row)} == {"member|group-1|a"}
 
 
+async def test_nested_groups_are_walked_to_their_users(kept: Kept) -> None:
+    """All users of a group and of those in it, each once, even where groups contain each other; no other kind of member."""
+    directory = kept.storage.directory
+    nested = {
+        "staff": [Member("sales", "group"), Member("ada"), Member("robot", "servicePrincipal")],
+        "sales": [Member("bob"), Member("ada"), Member("staff", "group")],
+        "empty": [],
+    }
+    await directory.writer("tenant", FIRST).insert([Group(name, name) for name in nested], nested, ())
+    await directory.publish("tenant", state(FIRST))
+
+    assert await directory.users_in("tenant", "staff") == {"ada", "bob"}
+    assert await directory.users_in("tenant", "sales") == {"ada", "bob"}
+    assert await directory.users_in("tenant", "empty") == frozenset()
+    assert await directory.users_in("other", "staff") == frozenset()
+
+
 async def test_a_group_s_edits_change_its_members(kept: Kept) -> None:
     """Members come and go; a group that was gone in between keeps none, and one that is gone leaves none."""
     directory = kept.storage.directory
