@@ -32,6 +32,8 @@ LOG = logging.getLogger(__name__)
 
 CURSOR_ROW = "sync|directory"
 """Both steps go on from it: no run of one begins while one of the other is under way (``StepDefinition.apart_from``)."""
+DOMAINS_ROW = "sync|domains"
+"""Whose service records were read before a slice ended in the middle of them."""
 PAGE_EXPIRED = "page_expired"
 MARGIN = timedelta(seconds=15)
 """What a slice leaves of its run for the page that is under way, and for its outcome."""
@@ -41,6 +43,8 @@ READERS_CACHE = timedelta(minutes=15)
 """How long a former generation stays, for readers who still look there (docs/tables.md)."""
 AT_ONCE = 8
 """How many domains' service records are read side by side."""
+TOGETHER = 24
+"""How many domains are read before they are written."""
 UNKNOWN_SIZE = 20_000
 """How many users a tenant is taken to have where Microsoft does not count them."""
 MOST_NAMES = 20
@@ -267,23 +271,34 @@ async def _links(current: DirectoryState | None) -> dict[str, str]:
 
 
 async def _sync_domains(part: Slice, *, reads_all: bool) -> None:
-    """Sync the domains; what Microsoft expects in their DNS is read for all of them, or for those alone that have changed."""
-    store, now, limit = part.run.clients.directory, part.run.clock(), asyncio.Semaphore(AT_ONCE)
+    """Sync the domains; what Microsoft expects in their DNS is read for all of them, or for those alone that have changed.
+
+    There may be thousands, each with a request of its own: what was read is kept, for the case that the slice ends before them.
+    """
+    store, rows, now, limit = part.run.clients.directory, part.run.clients.rows, part.run.clock(), asyncio.Semaphore(AT_ONCE)
     stored = {domain.name: domain for domain in await store.domains(part.tenant_id)}
+    kept = (await rows.row(DOMAINS_ROW) or {}).get("read", ()) if reads_all else stored.keys()
+    domains = await part.directory.domains()
+    found = {domain.name: stored[domain.name] for domain in domains if domain.name in stored}
 
     async def synced(domain: Domain) -> SyncedDomain:
         known = stored.get(domain.name)
         flags = asdict(domain)
-        if known and not reads_all and flags.items() <= asdict(known).items():
+        if known and domain.name in kept and flags.items() <= asdict(known).items():
             return known
         async with limit:
             hosts = await part.directory.service_records(domain.name) if domain.receives_mail else ()
         # Those of a first sync were there before anything was routed: nobody need be told of them.
-        seen = known.receiving_since if known and known.receives_mail else now if stored else None
+        seen = known.receiving_since if known and known.receives_mail else now if part.current else None
         return SyncedDomain(**flags, mail_exchangers=hosts, receiving_since=seen if domain.receives_mail else None)
 
-    found = await asyncio.gather(*map(synced, await part.directory.domains()))
-    await store.put_domains(part.tenant_id, found)
+    size = TOGETHER if reads_all else max(len(domains), 1)
+    for start in range(0, len(domains), size):
+        found |= {each.name: each for each in await asyncio.gather(*map(synced, domains[start : start + size]))}
+        await store.put_domains(part.tenant_id, list(found.values()))
+        if len(domains) > size:
+            read = [domain.name for domain in domains[: start + size]] if start + size < len(domains) else []
+            await rows.put(Row(DOMAINS_ROW, {"read": read}))
 
 
 async def _following(part: Slice, cursor: Cursor) -> Cursor | None:

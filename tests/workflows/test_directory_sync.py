@@ -12,9 +12,10 @@ from local.microsoft365 import changes
 from shared.domain.grant import Facts
 from shared.domain.steps import STEPS, StepName, StepState
 from shared.microsoft import graph
+from shared.microsoft.graph import GraphDirectory
 from shared.storage.directory_writer import TableDirectoryWriter
 from shared.storage.table import Table
-from shared.workflows import directory_pages
+from shared.workflows import directory_pages, directory_sync
 from shared.workflows.directory_sync import CURSOR_ROW
 from tests.support.syncs import Before, current, found, held, killed_at, lease_over, seen, told, watching
 from tests.support.worlds import Case, KilledError, World, open_world
@@ -417,3 +418,30 @@ async def test_a_sync_that_gets_on_is_never_given_up(case: Case) -> None:
         assert step.gives_up_at - case.parts.clock() > STEPS[SYNC].give_up * (0.9 if number < 4 else 0.7)
 
     assert (await case.settle(SYNC)).is_done
+
+
+async def test_more_domains_than_a_slice_can_read_are_read_by_several(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a request; what a slice has read is not read again by the next one, and no domain passes for a late one."""
+    like, names = case.tenant.domains[case.domain], [f"d{number}.{case.domain}" for number in range(8)]
+    case.tenant.domains.update({name: replace(like, name=name, is_default=False) for name in names})
+    case.parts.simulation.store.changed(case.tenant)
+    monkeypatch.setattr(directory_sync, "TOGETHER", 3)
+    read = GraphDirectory.service_records
+    asked: list[str] = []
+
+    async def until_the_budget_ends(self: GraphDirectory, domain: str) -> tuple[str, ...]:
+        asked.append(domain)
+        if len(asked) % 5 == 0:
+            raise TimeoutError
+        return await read(self, domain)
+
+    monkeypatch.setattr(GraphDirectory, "service_records", until_the_budget_ends)
+    step = await case.settle(SYNC)
+    domains = await case.parts.container.storage.directory.domains(case.tenant_id)
+
+    assert step.is_done
+    assert {domain.name for domain in domains} == case.tenant.domains.keys()
+    assert all(domain.mail_exchangers for domain in domains if domain.receives_mail)
+    assert {domain.receiving_since for domain in domains} == {None}
+    assert len(asked) <= 2 * len(domains)
+    assert await case.row(directory_sync.DOMAINS_ROW) == {"read": []}
