@@ -16,6 +16,8 @@ from shared.ports import Directory, DirectoryWriter, Page, RefusedError, Transie
 
 BATCH = 999
 """How many items are written together, at the least while there are more."""
+CHANGES = 200
+"""The same where they change what is stored: each may have to be read whole, and a slice must not end in the middle."""
 
 Read = Callable[[str], Awaitable[Page]]
 
@@ -52,8 +54,8 @@ def weight_of(page: Page) -> int:
     return len(page.items) + sum(len(change.members) for change in page.items)
 
 
-async def read_batch(read: Read, link: str, goes_on: Callable[[], bool]) -> Batch:
-    """Read pages until there are enough items, or no more, or no time, or Microsoft is better left alone.
+async def read_batch(read: Read, link: str, goes_on: Callable[[], bool], size: int) -> Batch:
+    """Read pages until there are ``size`` items, or no more, or no time, or Microsoft is better left alone.
 
     What goes wrong is told in the batch.
     """
@@ -64,21 +66,21 @@ async def read_batch(read: Read, link: str, goes_on: Callable[[], bool]) -> Batc
             page = await read(link)
             pages.append(page)
             link, weight = page.next_link, weight + weight_of(page)
-            follows = bool(link) and weight < BATCH and page.pause is None and goes_on()
+            follows = bool(link) and weight < size and page.pause is None and goes_on()
     except (TransientError, RefusedError) as met:
         error = met
     changes = tuple(change for page in pages for change in page.items)
     return Batch(changes, pages[-1] if pages else Page((), next_link=link), tuple(page.next_link for page in pages), error)
 
 
-async def batches(read: Read, link: str, goes_on: Callable[[], bool]) -> AsyncGenerator[Batch]:
+async def batches(read: Read, link: str, goes_on: Callable[[], bool], size: int) -> AsyncGenerator[Batch]:
     """Give batches while ``goes_on`` says so when one is read; the next is fetched while the caller handles the last."""
-    ahead: asyncio.Task[Batch] | None = asyncio.create_task(read_batch(read, link, goes_on))
+    ahead: asyncio.Task[Batch] | None = asyncio.create_task(read_batch(read, link, goes_on, size))
     try:
         while ahead is not None:
             batch = await ahead
             is_last = batch.ends or not goes_on()
-            ahead = None if is_last else asyncio.create_task(read_batch(read, batch.last.next_link, goes_on))
+            ahead = None if is_last else asyncio.create_task(read_batch(read, batch.last.next_link, goes_on, size))
             yield batch
     finally:
         if ahead is not None:
@@ -88,6 +90,10 @@ async def batches(read: Read, link: str, goes_on: Callable[[], bool]) -> AsyncGe
 
 class Sink(Protocol):
     """Takes what was read of one kind of object, and writes it."""
+
+    @property
+    def size(self) -> int:
+        """How many items it takes at once."""
 
     async def take(self, changes: Sequence[DirectoryChange], *, is_repeated: bool) -> Tally:
         """Write the changes, and say what they came to. ``is_repeated``: a killed run may have written some of them."""
@@ -112,6 +118,11 @@ class Fill:
     writer: DirectoryWriter
     kind: type[Record]
     carried: tuple[User, ...] = field(default=())
+
+    @property
+    def size(self) -> int:
+        """See ``Sink``."""
+        return BATCH
 
     async def take(self, changes: Sequence[DirectoryChange], *, is_repeated: bool) -> Tally:
         """See ``Sink``."""
@@ -153,6 +164,11 @@ class Changes:
     directory: Directory
     writer: DirectoryWriter
     kind: type[Record]
+
+    @property
+    def size(self) -> int:
+        """See ``Sink``."""
+        return min(BATCH, CHANGES)
 
     async def take(self, changes: Sequence[DirectoryChange], *, is_repeated: bool) -> Tally:
         """See ``Sink``."""

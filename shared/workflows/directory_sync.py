@@ -384,7 +384,7 @@ async def _stream(part: Slice, cursor: Cursor, kind: type[Record], read: Read) -
     fills = cursor.fills
     sink: Sink = (Fill if fills else Changes)(part.directory, store.writer(part.tenant_id, cursor.copy), kind)
     safe, is_repeated, writes_to = cursor, cursor.is_writing, cursor.writes_to
-    async with aclosing(batches(read, cursor.link, part.goes_on)) as found:
+    async with aclosing(batches(read, cursor.link, part.goes_on, sink.size)) as found:
         async for batch in found:
             is_again = is_repeated
             is_repeated = is_again and writes_to not in batch.links

@@ -1,13 +1,14 @@
 """How pages are joined to batches: by what they hold, and only while there is time."""
 
 import asyncio
+from typing import cast
 
-from shared.domain.directory import DirectoryChange, Member
-from shared.ports import Page
-from shared.workflows.directory_pages import BATCH, Batch, batches
+from shared.domain.directory import DirectoryChange, Member, User
+from shared.ports import Directory, DirectoryWriter, Page
+from shared.workflows.directory_pages import BATCH, Batch, Changes, Fill, batches
 
 
-async def _joined(pages: list[Page], seconds: int) -> tuple[list[Batch], int]:
+async def _joined(pages: list[Page], seconds: int, size: int = BATCH) -> tuple[list[Batch], int]:
     """Return the batches of a slice of so many seconds, each page taking one, and how many pages were read."""
     read = 0
 
@@ -16,7 +17,7 @@ async def _joined(pages: list[Page], seconds: int) -> tuple[list[Batch], int]:
         read += 1
         return pages[read - 1]
 
-    return [batch async for batch in batches(page, "", lambda: read < seconds)], read
+    return [batch async for batch in batches(page, "", lambda: read < seconds, size)], read
 
 
 def test_a_slice_whose_time_is_over_joins_no_more_pages() -> None:
@@ -39,3 +40,15 @@ def test_a_large_group_fills_a_batch_by_its_members() -> None:
 
     assert [len(batch.changes) for batch in found] == [3, 3, 3, 0]
     assert found[-1].last.delta_link == "next round"
+
+
+def test_changes_are_taken_in_smaller_batches() -> None:
+    """Each of a day's many newcomers may be told in part, and must be read whole: a slice that ended in them got nowhere."""
+    directory, writer = cast("Directory", None), cast("DirectoryWriter", None)
+    size = Changes(directory, writer, User).size
+    pages = [Page(tuple(DirectoryChange(str(number)) for number in range(100)), next_link=f"page {each}") for each in range(9)]
+
+    found, _ = asyncio.run(_joined([*pages, Page((), delta_link="next round")], 100, size))
+
+    assert [len(batch.changes) for batch in found] == [200, 200, 200, 200, 100]
+    assert Fill(directory, writer, User).size == BATCH
