@@ -39,7 +39,7 @@ def always() -> bool:
 
 async def taken(pages: Pages, goes_on: Callable[[], bool] = always) -> list[Batch]:
     """Read all batches that there is time for."""
-    return [batch async for batch in batches(pages.read, "", goes_on)]
+    return [batch async for batch in batches(pages.read, "", goes_on, BATCH)]
 
 
 async def test_the_next_page_is_asked_for_while_the_last_is_written() -> None:
@@ -53,7 +53,7 @@ async def test_the_next_page_is_asked_for_while_the_last_is_written() -> None:
             is_written.clear()
         return page
 
-    async with asyncio.timeout(10), aclosing(batches(slow, "", always)) as found:
+    async with asyncio.timeout(10), aclosing(batches(slow, "", always, BATCH)) as found:
         async for _ in found:
             await asyncio.sleep(0)  # a write begins
             asked.append(list(pages.asked))
@@ -75,7 +75,7 @@ async def test_a_reader_who_ends_early_leaves_no_read_behind() -> None:
     """The page that was asked for ahead is given up."""
     pages = Pages()
     before = asyncio.all_tasks()
-    async with aclosing(batches(pages.read, "", always)) as found:
+    async with aclosing(batches(pages.read, "", always, BATCH)) as found:
         await anext(found)
 
     assert asyncio.all_tasks() == before
@@ -107,7 +107,7 @@ async def test_a_page_that_asks_for_a_pause_ends_its_batch() -> None:
         asked.append(link)
         return Page((DirectoryChange("one"),), next_link="more", pause=timedelta(seconds=10))
 
-    (batch,) = [batch async for batch in batches(read, "", always)]
+    (batch,) = [batch async for batch in batches(read, "", always, BATCH)]
 
     assert asked == [""]
     assert batch.last.pause == timedelta(seconds=10)
