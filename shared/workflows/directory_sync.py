@@ -12,19 +12,29 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from shared import failures, telemetry
 from shared.domain import schedule, sync
-from shared.domain.directory import DirectoryState, Group, Record, SyncedDomain, User, record_of, shards_again, shards_for
+from shared.domain.directory import (
+    DirectoryState,
+    Generation,
+    Group,
+    Record,
+    SyncedDomain,
+    User,
+    record_of,
+    shards_again,
+    shards_for,
+)
 from shared.domain.grant import Facts, Row, ScopeKind
 from shared.domain.outcomes import Done, Failed, Outcome, Progress
 from shared.domain.problems import GrantlineError, problem
 from shared.domain.steps import STEPS, StepName
 from shared.domain.sync import Cursor, Plan, Stage, Tally
-from shared.ports import Directory, Domain, Page, RefusedError, TransientError
+from shared.ports import Directory, DirectoryWriter, Domain, Page, RefusedError, TransientError
 from shared.workflows.directory_pages import Changes, Fill, Read, Sink, batches
 from shared.workflows.run import Run, progress_row
 
@@ -63,6 +73,11 @@ class Slice:
     began_at: Cursor | None = None
     seen_before: int = 0
     shown_at: datetime | None = None
+    writers: dict[Generation, DirectoryWriter] = field(default_factory=dict)
+
+    def writer(self, copy: Generation) -> DirectoryWriter:
+        """Return this run's writer of a generation: one for all stages, for it remembers what it has counted."""
+        return self.writers.setdefault(copy, self.run.clients.directory.writer(self.tenant_id, copy))
 
     @property
     def tenant_id(self) -> str:
@@ -380,9 +395,8 @@ def _names(user: Record) -> Iterator[str]:
 
 async def _stream(part: Slice, cursor: Cursor, kind: type[Record], read: Read) -> Cursor:
     """Read and write a stage's pages. Raises PausedError where the slice ends before the stage does."""
-    store = part.run.clients.directory
-    fills = cursor.fills
-    sink: Sink = (Fill if fills else Changes)(part.directory, store.writer(part.tenant_id, cursor.copy), kind)
+    fills, writer = cursor.fills, part.writer(cursor.copy)
+    sink: Sink = (Fill if fills else Changes)(part.directory, writer, kind)
     safe, is_repeated, writes_to = cursor, cursor.is_writing, cursor.writes_to
     async with aclosing(batches(read, cursor.link, part.goes_on, sink.size)) as found:
         async for batch in found:
@@ -401,6 +415,8 @@ async def _stream(part: Slice, cursor: Cursor, kind: type[Record], read: Read) -
             await part.show(cursor)
     await sink.flush()
     if not batch.is_last:
+        if fills:
+            await writer.counts()  # it notes them, so that the next slice's writer need not look for them
         raise PausedError(cursor, batch.error or _slowed(batch.last))
     links = {**cursor.links, cursor.stage: batch.last.delta_link} if batch.last.delta_link else cursor.links
     return replace(cursor, links=links, is_writing=False)
@@ -437,7 +453,7 @@ async def _publish(part: Slice, cursor: Cursor) -> Cursor:
     store, was = part.run.clients.directory, part.current
     is_new = was is None or was.generation != cursor.generation
     domains = await store.domains(part.tenant_id)
-    counts = {**await store.writer(part.tenant_id, cursor.copy).counts(), "domains": sum(each.is_verified for each in domains)}
+    counts = {**await part.writer(cursor.copy).counts(), "domains": sum(each.is_verified for each in domains)}
     former = (*(was.former if was else ()), *cursor.former, *((was.copy,) if was and is_new else ()))
     part.current = DirectoryState(
         cursor.generation,
