@@ -7,7 +7,7 @@ is no dearer for Table storage, and much cheaper for Azurite, whose updates cost
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -232,13 +232,23 @@ class TableDirectoryWriter:
         staying = [] if edit.record is None else joined(edit.members)
         written = {rows.member_row(group_id, member): member_columns(member) for member in staying}
         if edit.record is None or edit.resets:
-            gone = [found.row for found in await self._table.beginning(self._partition(shard), rows.member_rows(group_id))]
+            await self._forget_members(shard, group_id, kept=written.keys())
+            gone = []
         else:
             left = [rows.member_row(group_id, member) for member in last_of(edit.members) if member.is_removed]
             is_there = await each(partial(self._table.exists, self._partition(shard)), left, AT_ONCE)
-            gone = [row for row, there in zip(left, is_there, strict=True) if there]
-        deletes = [Planned(transactions.delete(self._partition(shard), row)) for row in gone if row not in written]
+            gone = [row for row, there in zip(left, is_there, strict=True) if there and row not in written]
+        deletes = [Planned(transactions.delete(self._partition(shard), row)) for row in gone]
         return deletes + [Planned(transactions.upsert(self._entity(shard, row, columns))) for row, columns in written.items()]
+
+    async def _forget_members(self, shard: int, group_id: str, kept: Collection[str]) -> None:
+        """Delete the rows of a group's members, a page at a time: there may be more of them than memory is to hold."""
+        prefix, partition = rows.member_rows(group_id), self._partition(shard)
+        async for page in self._table.pages(partition, low=keys.encode(prefix), select=["PartitionKey", "RowKey"]):
+            members = [found.row for found in page if found.row.startswith(prefix)]
+            await self._run(shard, [Planned(transactions.delete(partition, row)) for row in members if row not in kept])
+            if len(members) < len(page):
+                return
 
     async def _write_addresses(self, records: Sequence[Record | None]) -> None:
         shards: defaultdict[int, list[Operation]] = defaultdict(list)

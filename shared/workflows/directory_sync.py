@@ -449,7 +449,13 @@ async def _compare(part: Slice, cursor: Cursor) -> Cursor:
 
 
 async def _publish(part: Slice, cursor: Cursor) -> Cursor:
-    """Make what was written what readers read."""
+    """Make what was written what readers read; not where the grant was released or removed meanwhile, or another run goes on.
+
+    The cursor is saved before: a run that is killed right after it publishes again, and still knows what it has found.
+    """
+    if not await part.run.holds_step():
+        raise TransientError("this run of the sync no longer holds its step")
+    await part.save(cursor)
     store, was = part.run.clients.directory, part.current
     is_new = was is None or was.generation != cursor.generation
     domains = await store.domains(part.tenant_id)

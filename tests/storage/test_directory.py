@@ -324,6 +324,20 @@ async def test_nested_groups_are_walked_to_their_users(kept: Kept) -> None:
     assert await directory.users_in("other", "staff") == frozenset()
 
 
+async def test_a_large_group_that_goes_leaves_no_member_behind(kept: Kept) -> None:
+    """More members than a page of a query has, and than a transaction may: all of them go, and nobody else's."""
+    directory, many = kept.storage.directory, [Member(f"{number:04}") for number in range(1_100)]
+    writer = directory.writer("tenant", FIRST)
+    await writer.insert([group(1), group(2)], {"group-1": many, "group-2": many[:3]}, ())
+    await directory.publish("tenant", state(FIRST))
+
+    await writer.write([Edit(group(1), None), Edit(group(2), group(2), resets=True, members=tuple(many[2:4]))])
+
+    assert list(await directory.members("tenant", "group-1")) == []
+    assert list(await directory.members("tenant", "group-2")) == many[2:4]
+    assert (await directory.writer("tenant", FIRST).counts())["groups"] == 1
+
+
 async def test_a_group_s_edits_change_its_members(kept: Kept) -> None:
     """Members come and go; a group that was gone in between keeps none, and one that is gone leaves none."""
     directory = kept.storage.directory

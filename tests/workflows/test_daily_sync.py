@@ -11,7 +11,7 @@ import pytest_asyncio
 from local.microsoft365 import changes
 from local.microsoft365.model import Group, Tenant
 from local.microsoft365.population import User
-from shared.domain import directory
+from shared.domain import decide, directory
 from shared.domain.grant import Row
 from shared.domain.schedule import MAXIMUM_CLAIMS
 from shared.domain.steps import StepName, StepState
@@ -187,6 +187,49 @@ async def test_the_first_comparison_finds_and_heals_what_the_list_did_not_have(s
     again = await _daily(case)
     assert "differences" not in (await case.events())[-1].data or again["differences"] == facts["differences"]
     shared_world.calm()
+
+
+async def test_what_a_comparison_found_outlives_a_kill(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed right after the new generation became current: the next run still tells how the former one differed."""
+    store = case.parts.container.storage.directory
+    publish, member = type(store).publish, _user(case.tenant, f"member@{case.domain}")
+    writer = store.writer(case.tenant_id, directory.Generation(1, 1))
+    stored = (await writer.records(directory.User, [member.id]))[member.id]
+    await writer.write([directory.Edit(stored, replace(stored, display_name="Somebody else"))])
+
+    async def killed(itself: Any, tenant_id: str, state: Any) -> None:
+        await publish(itself, tenant_id, state)
+        if state.generation == 2:
+            raise KilledError
+
+    await case.queue_again(DAILY)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "publish", killed)
+        with pytest.raises(KilledError):
+            await case.work(DAILY)
+    await lease_over(case, DAILY)
+    await case.work(DAILY)
+    step = await case.settle(DAILY)
+
+    assert step.is_done
+    assert step.facts["differences"] == {"missing": 0, "gone": 0, "different": 1}
+    assert await _agrees(case)
+
+
+async def test_a_grant_that_is_released_meanwhile_publishes_nothing(case: Case) -> None:
+    """Who takes the tenant back while a sync runs: what it has read becomes nobody's."""
+    await _daily(case)
+    before = await current(case)
+    _rename(case, "member", display_name="Max Renamed")
+
+    async def released() -> None:
+        engine = case.parts.container.engine
+        await engine.commit(case.grant_id, lambda grant, now: decide.release(grant, now, actor="a test", why="taken back"))
+
+    await case.queue_again(DAILY)
+    await case.work(DAILY, watching(case, released))
+
+    assert await current(case) == before
 
 
 async def test_an_unknown_user_who_is_told_in_part_is_read_whole(shared_world: World) -> None:
