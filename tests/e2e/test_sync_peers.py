@@ -11,7 +11,7 @@ from local import azurite
 
 KINDS = ("user", "address")
 """The rows of users; Grantline also writes groups, members, domains and counts."""
-USERS, TYPED_USERS = 2_100, 12
+USERS, TYPED_USERS = 4_100, 12
 """More than one partition holds, and what the typed SDK reads and writes in a moment."""
 Rows = dict[tuple[str, str], dict[str, Any]]
 
