@@ -36,7 +36,7 @@ from shared.domain.steps import STEPS, StepName
 from shared.domain.sync import Cursor, Plan, Stage, Tally
 from shared.ports import Directory, DirectoryWriter, Domain, Page, RefusedError, TransientError
 from shared.workflows.directory_pages import Changes, Fill, Read, Sink, batches
-from shared.workflows.run import Run, progress_row
+from shared.workflows.run import Run, progress_row, together
 
 LOG = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ async def _begin(part: Slice, *, instead_of: Cursor | None = None) -> Cursor:
     scope, current = part.run.grant.intent.scope, part.current
     plan = sync.plan_of(scope, current, may_increment=instead_of is None)
     is_new = plan is not Plan.INCREMENT
-    organization, count, begins, _ = await asyncio.gather(
+    organization, count, begins, _ = await together(
         part.directory.organization(),
         _estimate(part.directory) if is_new and not scope.is_by_people else _known(current),
         _token(part.directory) if plan is Plan.LIST else _links(current),
@@ -309,7 +309,7 @@ async def _sync_domains(part: Slice, *, reads_all: bool) -> None:
 
     size = TOGETHER if reads_all else max(len(domains), 1)
     for start in range(0, len(domains), size):
-        found |= {each.name: each for each in await asyncio.gather(*map(synced, domains[start : start + size]))}
+        found |= {each.name: each for each in await together(*map(synced, domains[start : start + size]))}
         await store.put_domains(part.tenant_id, list(found.values()))
         if len(domains) > size:
             read = [domain.name for domain in domains[: start + size]] if start + size < len(domains) else []

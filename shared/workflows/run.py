@@ -1,6 +1,7 @@
 """What a workflow works with. It knows nothing of queues and tables: only of its grant, of ports and of the time."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -26,6 +27,19 @@ def told(facts: Sequence[object]) -> str:
 def progress_row(step: StepName, value: Facts) -> Row:
     """Return the row that shows people how far a running step is. Steps run side by side: each has its own."""
     return Row(f"{PROGRESS_ROWS}{step}", value)
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
+    """Return what all of ``work`` returns, done side by side; the first error ends the others, and is raised.
+
+    ``asyncio.gather`` would let the others go on, and write after their run has ended.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            begun = [tasks.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return tuple(task.result() for task in begun)
 
 
 class Journal(Protocol):
