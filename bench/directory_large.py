@@ -36,13 +36,11 @@ def collections(requests: dict[str, int]) -> dict[str, int]:
 
 async def compare(users: int) -> bool:
     """Run all, print them, and tell whether every target is met."""
-    small = await run("sync", SMALL)
-    print(f"{SMALL:>9,} users: {small['seconds']:>7.1f} s {small['memory']:>6.0f} MiB", flush=True)
-    large = await run("sync", users)
-    print(f"{users:>9,} users: {large['seconds']:>7.1f} s {large['memory']:>6.0f} MiB", flush=True)
-    more = large["memory"] - small["memory"]
-    print(f"more memory {more:.1f} MiB (target {MORE_MEMORY})", flush=True)
-    day = await run("day", users)
+    small, day = await run("day", SMALL), await run("day", users)
+    for found in (small, day):
+        print(f"{found['users']:>9,} users: first sync {found['first']:.0f} s, at most {found['memory']:.0f} MiB")
+    more = day["memory"] - small["memory"]
+    print(f"more memory {more:.1f} MiB (target {MORE_MEMORY})")
     asked, rows = collections(day["requests"]), sum(day["rows"].values())
     changed = sum(day["changed"].values())
     print(f"a day with {changed} changes: {day['seconds']:.1f} s, requests {asked}, rows {day['rows']}")
