@@ -60,7 +60,7 @@ STAGES: Mapping[Plan, tuple[Stage, ...]] = {
     Plan.TIDY: (Stage.TIDY,),
 }
 """What each plan does, in order. All but an increment fill a new generation."""
-COMPARED = frozenset({Plan.DELTA, Plan.FULL, Plan.SCOPE})
+NEED_NO_COMPARISON = frozenset({Plan.DELTA, Plan.FULL, Plan.SCOPE})
 """The plans whose result needs no comparison: no list was read that could be older than its token."""
 BEGINS_FROM_NOTHING = {Stage.LIST, Stage.SCOPE}
 """The stages that always fill; those of changes do where no link says from where on."""

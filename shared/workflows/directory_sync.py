@@ -469,7 +469,7 @@ async def _publish(part: Slice, cursor: Cursor) -> Cursor:
         tenant_name=cursor.tenant_name,
         links=cursor.links,
         selection=part.selection,
-        is_compared=cursor.plan in sync.COMPARED or bool(was and not is_new and was.is_compared),
+        is_compared=cursor.plan in sync.NEED_NO_COMPARISON or bool(was and not is_new and was.is_compared),
         former=tuple(dict.fromkeys(former)),
     )
     await store.publish(part.tenant_id, part.current)

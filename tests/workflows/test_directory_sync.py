@@ -27,7 +27,7 @@ USERS, GROUPS = 16, 5
 """Of a small tenant: four pages of five users, among them a guest and a shared mailbox, and one page of groups."""
 LIST = r"/v1\.0/users\?(?!.*count=)"
 NEXT_PAGE = r"/v1\.0/users\?.*skiptoken"
-COUNT, LATEST = r"/v1\.0/users\?.*count=", r"/v1\.0/users/delta.*latest"
+COUNT = r"/v1\.0/users\?.*count="
 PROGRESS_ROW = "progress|directory_sync"
 
 
