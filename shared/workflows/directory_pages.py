@@ -132,7 +132,7 @@ class Fill:
             members = {change.object_id: change.members for change in told.values() if change.members}
             if await self.writer.insert(records, members, self.carried):
                 self.carried = tuple(record for record in records if isinstance(record, User))
-                return tally([Edit(None, record) for record in records])
+                return Tally(added=len(records))
         return await self._mend(told)
 
     @property
