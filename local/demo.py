@@ -30,7 +30,14 @@ WALK_PAGES = 8
 SLOW_MILLISECONDS = 700
 """How slow the tenant answers while the demo waits for a step to kill the host in, so that the step is surely seen running."""
 
-THROTTLED = {"match": {"path": r"/v1\.0/users\?.*displayName"}, "times": 1, "status": 429, "headers": {"Retry-After": "2"}}
+RETRY_AFTER = 2
+"""Seconds that Microsoft asks to wait when it throttles the demo."""
+THROTTLED = {
+    "match": {"path": r"/v1\.0/users\?.*displayName"},
+    "times": 1,
+    "status": 429,
+    "headers": {"Retry-After": str(RETRY_AFTER)},
+}
 """One request for a page of users that Microsoft throttles, so that such a wait is seen."""
 
 Show = Callable[[Mapping[str, Any]], None]

@@ -105,7 +105,12 @@ def waive(grant: Grant, now: datetime, *, what: Waiver, actor: str) -> Decision 
 
 
 def report_scanner(grant: Grant, now: datetime, *, queued: int, quarantined: int, actor: str) -> Decision | None:
-    """Return the grant with what the scanner says of its queue and quarantine for it; the drain reads it at its next look."""
+    """Return the grant with what the scanner says of its queue and quarantine for it; the drain reads it at its next look.
+
+    A report that comes after the grant's end changes nothing: the scanner need not know of it yet.
+    """
+    if grant.released_at:
+        return None
     _check_removing(grant)
     drain = grant.steps[StepName.DRAIN]
     if drain.is_done:
@@ -116,8 +121,12 @@ def report_scanner(grant: Grant, now: datetime, *, queued: int, quarantined: int
 
 
 def report_probe(grant: Grant, now: datetime, *, probe_id: str, seen: Facts, actor: str) -> Decision | None:
-    """Return the grant with what the scanner saw of one test message; the proof reads it at its next look."""
-    _check_lives(grant)
+    """Return the grant with what the scanner saw of one test message; the proof reads it at its next look.
+
+    A report that comes after the grant's end, or during its removal, changes nothing: no proof is left to read it.
+    """
+    if grant.released_at or grant.intent.is_removed:
+        return None
     decision = Decision(grant, rows=(Row(probe_row(probe_id), {**seen, "at": schedule.stamp(now)}),))
     data = {"probe_id": probe_id, **seen, "actor": actor}
     return with_events(decision, now, ("probe.reported", StepName.MAIL_PROOF, data))

@@ -33,6 +33,8 @@ COMMANDS: dict[str, Command] = {
 }
 ONCE = ("pause", "resume", "approve", "acknowledge", "fix", "remove", "waive")
 """Those that do nothing the second time; a report is news each time."""
+REPORTS = ("scanner", "probe")
+"""Those that the product sends by itself, and that may come late."""
 
 
 def completed() -> Grant:
@@ -249,7 +251,7 @@ def _is_under_way(grant: Grant, name: StepName) -> bool:
     return grant.steps[name].state not in (StepState.BLOCKED, StepState.DONE)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in REPORTS])
 def test_a_grant_that_has_given_its_tenant_back_takes_no_command(name: str) -> None:
     """Whoever sends one is told why."""
     released = given_grant(decide.release(completed(), NOW, actor=WHO, why="taken back"))
@@ -257,6 +259,15 @@ def test_a_grant_that_has_given_its_tenant_back_takes_no_command(name: str) -> N
     with pytest.raises(ProblemError) as raised:
         COMMANDS[name](released)
     assert raised.value.problem.code == "tenant_released"
+
+
+def test_a_report_that_comes_late_is_no_trouble() -> None:
+    """The product tells what it saw when it saw it: after a release, or during a removal, nothing is left to read it."""
+    released = given_grant(decide.release(completed(), NOW, actor=WHO, why="taken back"))
+    leaving = given_grant(intents.remove(completed(), NOW, actor=WHO))
+
+    assert [COMMANDS[name](released) for name in REPORTS] == [None, None]
+    assert COMMANDS["probe"](leaving) is None
 
 
 def test_a_resumption_forgets_since_when_the_routing_is_off() -> None:
