@@ -19,6 +19,8 @@ HOME = Path(__file__).parent / "azurite"
 ACCOUNT = "grantlinelocal"
 START_SECONDS = 60
 STOP_SECONDS = 10
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than any client keeps one (aiohttp: 15), so that none is met as it closes."""
 INSTALL = "npm ci --prefix local/azurite"
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at (http://\S+)")
 
@@ -79,6 +81,7 @@ async def start(location: Path | None = None, *, home: Path = HOME) -> Azurite:
     process = await asyncio.create_subprocess_exec(
         *(node, str(home / "start.js"), *kept_in, "--silent", "--skipApiVersionCheck", "--disableTelemetry"),
         *("--blobPort", "0", "--queuePort", "0", "--tablePort", "0"),
+        *("--queueKeepAliveTimeout", str(KEEP_ALIVE), "--tableKeepAliveTimeout", str(KEEP_ALIVE)),
         env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{key}"},
         stdin=PIPE,
         stdout=PIPE,

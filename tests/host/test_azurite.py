@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
+import aiohttp
 import pytest
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
@@ -36,6 +37,16 @@ async def test_queues_and_tables_answer(storage_connection: str) -> None:
     async with TableServiceClient.from_connection_string(storage_connection) as tables:
         await tables.create_table("one")
         assert [found.name async for found in tables.list_tables()] == ["one"]
+
+
+@pytest.mark.parametrize("service", ["Queue", "Table"])
+async def test_no_client_meets_an_idle_connection_as_it_closes(storage_connection: str, service: str) -> None:
+    """Azurite keeps one for longer than aiohttp does (15 seconds): a transaction, which is never repeated, is not lost so."""
+    endpoints = dict(part.split("=", 1) for part in storage_connection.split(";") if part)
+    async with aiohttp.ClientSession() as session, session.get(endpoints[f"{service}Endpoint"]) as answer:
+        kept = answer.headers["Keep-Alive"]
+
+    assert int(kept.removeprefix("timeout=")) > 15 + 5
 
 
 async def test_a_location_keeps_its_data_for_the_next_start(tmp_path: Path) -> None:
