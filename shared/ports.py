@@ -350,6 +350,12 @@ class DirectoryStore(Protocol):
     async def delete(self, tenant_id: str, generation: Generation, shard: int) -> None:
         """Delete every row in one shard of a generation; none is no error."""
 
+    async def retire(self, tenant_id: str) -> tuple[Generation, ...]:
+        """Take the tenant's directory from its readers; return every generation that may still have rows, to be deleted.
+
+        May be done again. Their numbers are never used again. Raises TransientError when others keep publishing.
+        """
+
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the SMTP address in the current generation, whatever its letter case."""
 

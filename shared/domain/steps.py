@@ -42,6 +42,7 @@ class StepName(StrEnum):
     ROUTING_REMOVAL = "routing_removal"
     DRAIN = "drain"
     MAIL_FLOW_REMOVAL = "mail_flow_removal"
+    DIRECTORY_REMOVAL = "directory_removal"
     ACCESS_REMOVAL = "access_removal"
 
 
@@ -229,9 +230,16 @@ _TABLE = (
         is_removal=True,
     ),
     StepDefinition(
+        StepName.DIRECTORY_REMOVAL,
+        "Delete what was synced of the directory",
+        (StepName.MAIL_FLOW_REMOVAL,),
+        Queue.DIRECTORY_SYNCS,
+        is_removal=True,
+    ),
+    StepDefinition(
         StepName.ACCESS_REMOVAL,
         "See that the consents and the role are taken back",
-        (StepName.MAIL_FLOW_REMOVAL,),
+        (StepName.DIRECTORY_REMOVAL,),
         Queue.VERIFICATIONS,
         is_removal=True,
     ),

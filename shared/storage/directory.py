@@ -90,6 +90,25 @@ class TableDirectory:
             return
         raise TransientError(f"a former generation of tenant {tenant_id} is being deleted by others")
 
+    async def retire(self, tenant_id: str) -> tuple[Generation, ...]:
+        """Take the tenant's directory from its readers; return every generation that may have rows. See ``ports.DirectoryStore``.
+
+        What was published is noted as begun before ``current`` goes: a crash in between forgets no generation.
+        """
+        for _ in range(ATTEMPTS):
+            begun, current = await self._table.get(tenant_id, rows.BEGUN_ROW), await self._table.get(tenant_id, rows.CURRENT_ROW)
+            known = set(BEGUN.read(begun.columns).generations) if begun else set()
+            state = DIRECTORY.read(current.columns) if current else None
+            left = tuple(sorted({*known, *((*state.former, state.copy) if state else ())}, key=lambda each: each.number))
+            if set(left) != known:
+                row = keys.entity(tenant_id, rows.BEGUN_ROW, BEGUN.write(Begun(left)))
+                if not await self._table.write(row, begun):
+                    continue
+            if current is None or await self._table.remove(current):
+                await self.put_domains(tenant_id, ())
+                return left
+        raise TransientError(f"the directory of tenant {tenant_id} is being published by others")
+
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the SMTP address in the current generation, whatever its letter case."""
         state = await self.current(tenant_id)

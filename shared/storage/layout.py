@@ -102,6 +102,7 @@ goes on with each member whose `kind` is `group`, and never twice with the same 
 
 - During a first sync or a resync readers see the former generation or the new one, each whole.
 - A former generation stays for at least 15 minutes after a new one became current; then a daily sync deletes it.
+- A removal deletes `current`, then all else of the tenant but `begun`: whoever finds no `current` takes nobody for protected.
 - Where a grant's scope is a group or chosen people, those users alone are stored, and no groups.
 - Increments change the rows of the current generation in place, one transaction after another: an address that moves from one
   user to another in one page of changes always leads to one of them.

@@ -7,6 +7,7 @@ from shared.workflows.access_removal import access_removal
 from shared.workflows.access_watch import access_watch
 from shared.workflows.activity import activity_consent
 from shared.workflows.consents import directory_consent, mail_flow_consent
+from shared.workflows.directory_removal import directory_removal
 from shared.workflows.directory_sync import directory_sync
 from shared.workflows.drain import drain
 from shared.workflows.mail_flow import mail_flow
@@ -34,6 +35,7 @@ WORKFLOWS: Mapping[StepName, Workflow] = {
     StepName.ROUTING_REMOVAL: routing_removal,
     StepName.DRAIN: drain,
     StepName.MAIL_FLOW_REMOVAL: mail_flow_removal,
+    StepName.DIRECTORY_REMOVAL: directory_removal,
     StepName.ACCESS_REMOVAL: access_removal,
 }
 """One workflow for every step."""

@@ -545,6 +545,15 @@ class MemoryDirectory(Part):
         for row in in_shard(copy.rows, generation, shard):
             del copy.rows[row]
 
+    @gated("directory.retire")
+    async def retire(self, tenant_id: str) -> tuple[Generation, ...]:
+        """Forget the current generation and the domains; return all that may have rows."""
+        state = self.world.current.pop(tenant_id, None)
+        known = {*self.world.begun.get(tenant_id, ()), *((*state.former, state.copy) if state else ())}
+        self.world.begun[tenant_id] = tuple(sorted(known, key=lambda each: each.number))
+        self.world.domains.pop(tenant_id, None)
+        return self.world.begun[tenant_id]
+
     @gated("directory.find_by_address")
     async def find_by_address(self, tenant_id: str, address: str) -> User | None:
         """Return the user who has the address in the current generation."""

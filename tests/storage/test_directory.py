@@ -20,6 +20,7 @@ from shared.domain.directory import (
     User,
 )
 from shared.ports import DirectoryStore, DirectoryWriter, TransientError
+from shared.storage.table import Found, Table
 from shared.storage.transactions import batches, upsert
 from tests.storage.conftest import Kept, OnAzurite
 from tests.storage.examples import NOW
@@ -428,6 +429,44 @@ async def test_a_generation_is_deleted_shard_by_shard(kept: Kept) -> None:
     assert await directory.writer("tenant", FIRST).counts() == {"users": 0, "groups": 0, "hidden_groups": 0}
     assert await directory.writer("tenant", FIRST).records(User, ["id-1"]) == {}
     assert await found(directory, user(1).mail) == [user(1)]
+
+
+async def test_a_retired_directory_is_nobody_s_and_all_of_it_is_named(kept: Kept) -> None:
+    """Readers find nothing at once; whatever may have rows is named, as often as it is asked, and no number comes again."""
+    directory = kept.storage.directory
+    await filled(directory, user(1))
+    await directory.put_domains("tenant", [SyncedDomain("contoso.example", True, False, True, True)])
+    begun, _ = await directory.begin("tenant", 2)
+    before = await directory.current("tenant")
+    assert before
+    everything = [*before.former, FIRST, begun]
+
+    assert [await directory.retire("tenant") for _ in range(2)] == [tuple(sorted(everything, key=lambda each: each.number))] * 2
+    assert (await directory.current("tenant"), await found(directory, user(1).mail)) == (None, [None])
+    assert list(await directory.domains("tenant")) == []
+    assert (await directory.begin("tenant", 1))[0].number == begun.number + 1
+    assert await directory.retire("another") == ()
+
+
+async def test_a_retirement_that_is_cut_short_forgets_no_generation(
+    on_azurite: OnAzurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was current is noted before it is taken away: whoever comes next, a removal or another sync, is told of it."""
+    directory = on_azurite.storage.directory
+    await filled(directory, user(1))
+    remove = Table.remove
+
+    async def cut_short(table: Table, row: Found) -> bool:
+        assert await remove(table, row)
+        raise TransientError("the process ends here")
+
+    monkeypatch.setattr(Table, "remove", cut_short)
+    with pytest.raises(TransientError):
+        await directory.retire("tenant")
+
+    assert FIRST in await directory.retire("tenant")
+    new, left = await directory.begin("tenant", 1)
+    assert (new.number, FIRST in left) == (2, True)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------------------

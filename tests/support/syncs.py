@@ -12,7 +12,8 @@ from shared.domain.steps import StepName, StepState
 from shared.engine import Engine
 from shared.microsoft.graph import smtp_addresses
 from shared.ports import Directory, Microsoft, Page
-from shared.storage.directory_rows import shard_partition
+from shared.storage import keys
+from shared.storage.directory_rows import BEGUN_ROW, shard_partition
 from shared.storage.table import Table
 from shared.storage.transactions import Operation
 from shared.workflows.run import Run
@@ -37,6 +38,13 @@ def table_of(case: Case) -> Table:
     """Return the table itself: a reader may read it without Grantline."""
     table: Table = case.parts.container.storage.directory._table  # type: ignore[attr-defined]
     return table
+
+
+async def stored(case: Case) -> list[str]:
+    """Return the keys of all rows that the tenant has in the table, but for the numbers of its generations."""
+    low, high = keys.encode(case.tenant_id), keys.after_prefix(keys.encode(case.tenant_id))
+    query = "PartitionKey ge @low and PartitionKey lt @high"
+    return [each.row for each in await table_of(case).query(query, {"low": low, "high": high}) if each.row != BEGUN_ROW]
 
 
 async def seen(case: Case) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from shared.domain.steps import StepName, StepState
 from shared.mailflow.drain import QUEUES_LIVE
 from shared.messages import Command, GrantCommand, PauseRouting, RemoveGrant, ResumeRouting, WaiveRemoval
 from shared.workflows.removal import HICCUP, REMOVAL_ROW
+from tests.support.syncs import stored
 from tests.support.worlds import Case, World, open_world, types_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -109,6 +110,9 @@ async def test_a_removed_grant_leaves_nothing_and_its_tenant_is_free(case: Case)
     assert (await case.settle(StepName.DRAIN)).is_done
     assert (await case.settle(StepName.MAIL_FLOW_REMOVAL)).is_done
     assert _ours(case) == []
+    assert await stored(case)
+    assert (await case.settle(StepName.DIRECTORY_REMOVAL)).is_done
+    assert await stored(case) == []
     assert (await case.settle(StepName.ACCESS_REMOVAL)).is_done
 
     grant, report = await case.grant(), await case.row(REMOVAL_ROW)
@@ -126,7 +130,7 @@ async def test_the_applications_are_waited_for_until_an_administrator_has_delete
     case = await world.case()
     await case.until(StepName.PREFLIGHT)
     await _command(case, RemoveGrant)
-    for name in (StepName.ROUTING_REMOVAL, StepName.DRAIN, StepName.MAIL_FLOW_REMOVAL):
+    for name in (StepName.ROUTING_REMOVAL, StepName.DRAIN, StepName.MAIL_FLOW_REMOVAL, StepName.DIRECTORY_REMOVAL):
         assert (await case.settle(name)).is_done
     waiting = await case.work(StepName.ACCESS_REMOVAL)
     assert (waiting.state, (await case.grant()).state) == (StepState.WAITING, GrantState.WAITING_FOR_PERSON)
