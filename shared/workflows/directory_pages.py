@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.domain.directory import DirectoryChange, Edit, Record, User, edits_of, folded, record_of, unknown
+from shared.domain.problems import problem
 from shared.domain.sync import Tally, tally
 from shared.ports import Directory, DirectoryWriter, Page, RefusedError, TransientError
 
@@ -18,6 +19,8 @@ BATCH = 999
 """How many items are written together, at the least while there are more."""
 CHANGES = 200
 """The same where they change what is stored: each may have to be read whole, and a slice must not end in the middle."""
+
+PAGE_EXPIRED = "page_expired"
 
 Read = Callable[[str], Awaitable[Page]]
 
@@ -64,6 +67,7 @@ async def read_batch(read: Read, link: str, goes_on: Callable[[], bool], size: i
     try:
         while follows:
             page = await read(link)
+            _check_leads_on(page, link)
             pages.append(page)
             link, weight = page.next_link, weight + weight_of(page)
             follows = bool(link) and weight < size and page.pause is None and goes_on()
@@ -71,6 +75,13 @@ async def read_batch(read: Read, link: str, goes_on: Callable[[], bool], size: i
         error = met
     changes = tuple(change for page in pages for change in page.items)
     return Batch(changes, pages[-1] if pages else Page((), next_link=link), tuple(page.next_link for page in pages), error)
+
+
+def _check_leads_on(page: Page, link: str) -> None:
+    """Raise RefusedError for a page that names itself as the next one: whoever follows it never comes to an end."""
+    if link and page.next_link == link:
+        raw = "The page names itself as the next one."
+        raise RefusedError("the link of a page leads to the page itself", problem(PAGE_EXPIRED, raw=raw))
 
 
 async def batches(read: Read, link: str, goes_on: Callable[[], bool], size: int) -> AsyncGenerator[Batch]:

@@ -35,7 +35,7 @@ from shared.domain.problems import GrantlineError, problem
 from shared.domain.steps import STEPS, StepName
 from shared.domain.sync import Cursor, Plan, Stage, Tally
 from shared.ports import Directory, DirectoryWriter, Domain, Page, RefusedError, TransientError
-from shared.workflows.directory_pages import Changes, Fill, Read, Sink, batches
+from shared.workflows.directory_pages import PAGE_EXPIRED, Changes, Fill, Read, Sink, batches
 from shared.workflows.run import Run, progress_row, together
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ CURSOR_ROW = "sync|directory"
 """Both steps go on from it: no run of one begins while one of the other is under way (``StepDefinition.apart_from``)."""
 DOMAINS_ROW = "sync|domains"
 """Whose service records were read before a slice ended in the middle of them."""
-PAGE_EXPIRED = "page_expired"
 MARGIN = timedelta(seconds=15)
 """What a slice leaves of its run for the page that is under way, and for its outcome."""
 SHOWN_EVERY = timedelta(seconds=2)

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from shared.domain.directory import DirectoryChange
-from shared.ports import Page, TransientError
-from shared.workflows.directory_pages import BATCH, Batch, batches
+from shared.ports import Page, RefusedError, TransientError
+from shared.workflows.directory_pages import BATCH, PAGE_EXPIRED, Batch, batches
 
 PLENTY = 3
 """How many full pages there are."""
@@ -69,6 +69,20 @@ async def test_no_page_is_asked_for_when_the_time_is_over() -> None:
     (batch,) = await taken(pages, goes_on=lambda: False)
 
     assert (pages.asked, batch.last.next_link, batch.is_last) == ([""], "1", False)
+
+
+async def test_a_page_that_names_itself_as_the_next_one_is_no_place_to_go_on() -> None:
+    """Following it would never end. What came before still counts; the sync begins anew, as after a link that has expired."""
+
+    async def stuck(link: str) -> Page:
+        return Page((DirectoryChange(link or "first"),), next_link="again")
+
+    async with asyncio.timeout(10):
+        (batch,) = [batch async for batch in batches(stuck, "", always, BATCH)]
+
+    assert isinstance(batch.error, RefusedError)
+    assert batch.error.problem.code == PAGE_EXPIRED
+    assert [change.object_id for change in batch.changes] == ["first"]
 
 
 async def test_a_reader_who_ends_early_leaves_no_read_behind() -> None:
