@@ -24,6 +24,8 @@ from tests.storage.faulty import Fault, Proxy, proxy
 from tests.support.app_settings import APP_SETTINGS
 
 NUDGE = Nudge("11111111-2222-4333-8444-555555555555", StepName.MAIL_FLOW, NOW)
+SDK_SLEEPS = 15
+"""Seconds that the SDK's own first sleep takes where it repeats: whatever ends sooner did not sleep."""
 
 
 @dataclass
@@ -145,7 +147,7 @@ async def test_throttling_is_told_at_once(shaken: Shaken, method: str) -> None:
 
     assert caught.value.retry_after == timedelta(seconds=30)
     assert shaken.tables.hit == [method]
-    assert monotonic() - began < 5
+    assert monotonic() - began < SDK_SLEEPS
 
 
 async def test_a_throttled_queue_is_told_at_once(shaken: Shaken) -> None:
@@ -157,7 +159,7 @@ async def test_a_throttled_queue_is_told_at_once(shaken: Shaken) -> None:
         await shaken.storage.nudges.send(NUDGE, delay=timedelta())
 
     assert shaken.queues.hit == ["POST"]
-    assert monotonic() - began < 5
+    assert monotonic() - began < SDK_SLEEPS
 
 
 async def test_an_insert_without_an_answer_is_transient_and_sent_once(shaken: Shaken) -> None:
