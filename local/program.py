@@ -14,7 +14,7 @@ import httpx
 
 from local.browser import BrowserError
 
-COUNTED_SECONDS = 20
+COUNTED_SECONDS = 60
 """How long a timer's count may take to be seen."""
 PAUSE_SECONDS = 0.2
 COMPLETE = frozenset({"completed", "protecting"})
