@@ -20,9 +20,13 @@ MINUTE, HOUR = 60, 3600
 
 
 def sync_view(grant: Grant) -> dict[str, Any]:
-    """Return what the last sync has brought, when the next one is, and what people should know of it."""
+    """Return what the last sync has brought, when the next one is, and what people should know of it.
+
+    Nothing of what it has brought is told once a removal has deleted it.
+    """
     last = grant.last_sync_step
-    facts = last.facts if last.finished_at else {}
+    is_there = last.finished_at and not grant.steps[StepName.DIRECTORY_REMOVAL].is_done
+    facts = last.facts if is_there else {}
     daily = grant.steps[StepName.DAILY_SYNC]
     return {
         "last_sync": schedule.stamp(last.finished_at) if last.finished_at else None,

@@ -114,6 +114,17 @@ async def test_the_page_tells_the_last_sync_and_the_next_one(parts: Grantline) -
     assert "found 2 missing and 1 gone among users and groups; all is put right." in page.words
 
 
+async def test_a_directory_that_was_deleted_is_not_told_of(parts: Grantline) -> None:
+    """After the removal's step nothing is stored any more; when the last sync was stays known."""
+    grant = synced().with_step(Step(StepName.DIRECTORY_REMOVAL, StepState.DONE, finished_at=TOMORROW))
+
+    page = await look(parts, pages.grant, grant_id=await stored(parts, grant))
+
+    assert "Last sync: Nov 23, 2026, 12:31:15 UTC." in page.words
+    assert "Stored:" not in page.words
+    assert views.grant_view(grant, {})["sync"]["users"] is None
+
+
 @pytest.mark.parametrize(
     ("found", "told"),
     [
