@@ -125,7 +125,7 @@ def report_probe(grant: Grant, now: datetime, *, probe_id: str, seen: Facts, act
 
     A report that comes after the grant's end, or during its removal, changes nothing: no proof is left to read it.
     """
-    if grant.released_at or grant.intent.is_removed:
+    if grant.is_ending:
         return None
     decision = Decision(grant, rows=(Row(probe_row(probe_id), {**seen, "at": schedule.stamp(now)}),))
     data = {"probe_id": probe_id, **seen, "actor": actor}

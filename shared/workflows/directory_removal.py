@@ -1,14 +1,9 @@
 """The part of a removal that deletes what was synced: nobody's directory is kept longer than its mail is protected."""
 
-from datetime import timedelta
-
 from shared.domain.outcomes import Done, Outcome, Progress
-from shared.ports import TransientError
-from shared.workflows.directory_sync import CURSOR_ROW, DOMAINS_ROW
+from shared.workflows.directory_sync import CURSOR_ROW, DOMAINS_ROW, MARGIN
 from shared.workflows.run import Run
 
-MARGIN = timedelta(seconds=15)
-"""What a slice leaves of its run for the shard that is under way."""
 SHARDS_DELETED = "shards_deleted"
 """The fact that tells how many shards earlier slices have deleted; 0 once all are."""
 
@@ -18,17 +13,11 @@ async def directory_removal(run: Run) -> Outcome:
     store, tenant_id = run.clients.directory, run.grant.tenant_id
     if not tenant_id:
         return Done()  # nobody has proved a tenant: nothing was synced
-    await _check_held(run)
+    await run.check_held()
     shards = [(each, shard) for each in await store.retire(tenant_id) for shard in range(each.shards)]
     for number in range(run.step.facts.get(SHARDS_DELETED, 0), len(shards)):
         if run.time_left() <= MARGIN:
             return Progress(facts={SHARDS_DELETED: number})
-        await _check_held(run)
+        await run.check_held()  # the tenant may be another grant's by now, whose directory this would delete
         await store.delete(tenant_id, *shards[number])
     return Done(facts={SHARDS_DELETED: 0}, deletes=(CURSOR_ROW, DOMAINS_ROW))
-
-
-async def _check_held(run: Run) -> None:
-    """Raise TransientError where the tenant may be another grant's by now, whose directory this would delete."""
-    if not await run.holds_step():
-        raise TransientError("this run of the removal no longer holds its step")

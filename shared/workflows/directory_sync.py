@@ -45,7 +45,7 @@ CURSOR_ROW = "sync|directory"
 DOMAINS_ROW = "sync|domains"
 """Whose service records were read before a slice ended in the middle of them."""
 MARGIN = timedelta(seconds=15)
-"""What a slice leaves of its run for the page that is under way, and for its outcome."""
+"""What a slice leaves of its run for the page or the shard that is under way, and for its outcome."""
 SHOWN_EVERY = timedelta(seconds=2)
 """How often the progress is written at the most."""
 READERS_CACHE = timedelta(minutes=15)
@@ -452,8 +452,7 @@ async def _publish(part: Slice, cursor: Cursor) -> Cursor:
 
     The cursor is saved before: a run that is killed right after it publishes again, and still knows what it has found.
     """
-    if not await part.run.holds_step():
-        raise TransientError("this run of the sync no longer holds its step")
+    await part.run.check_held()
     await part.save(cursor)
     store, was = part.run.clients.directory, part.current
     is_new = was is None or was.generation != cursor.generation

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from shared.domain.grant import Facts, Grant, Row, Step
 from shared.domain.outcomes import Failed, NeedsPerson, Outcome, Reopen, Wait
 from shared.domain.steps import StepName
-from shared.ports import Bindings, Clock, DirectoryStore, Microsoft, ProbeQueue, Resolver
+from shared.ports import Bindings, Clock, DirectoryStore, Microsoft, ProbeQueue, Resolver, TransientError
 from shared.settings import Settings
 
 PROGRESS_ROWS = "progress|"
@@ -100,6 +100,11 @@ class Run:
     def time_left(self) -> timedelta:
         """Return how long this run may still work."""
         return self.deadline - self.clock()
+
+    async def check_held(self) -> None:
+        """Raise TransientError where this run no longer holds its step: another may have it, or the grant may be over."""
+        if not await self.holds_step():
+            raise TransientError(f"this run no longer holds the step {self.step.name}")
 
     def wait(self, delay: timedelta, why: str, *, give_up: timedelta, then: NeedsPerson | Failed | Reopen, **facts: Any) -> Wait:
         """Return the outcome of waiting ``delay`` for the reason ``why``.

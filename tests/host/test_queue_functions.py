@@ -206,6 +206,9 @@ async def test_1_1_7_a_function_that_exceeds_its_timeout_fails(tmp_path: Path) -
         at.queues.named("work").put(b"one")
         await at.clock.advance(2)
         await until(at, lambda: "update 30" in at.queues.named("work").calls)
+        calls = at.queues.named("work").calls
+
+    assert "delete" not in calls
 
 
 async def test_drain_finishes_what_runs_and_resume_listens_again(tmp_path: Path) -> None:

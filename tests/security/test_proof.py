@@ -221,7 +221,10 @@ def test_a_session_that_lay_open_is_no_new_sign_in(minutes: int, *, is_fresh: bo
 @pytest.mark.parametrize("auth_time", [None, "yesterday", [], {}])
 def test_without_a_time_of_sign_in_the_prompt_is_all_there_is(auth_time: Any) -> None:
     """Microsoft leaves the claim out unless a registration lists it: then nothing is held against the sign-in."""
-    proof.require_fresh(proved(token(auth_time=auth_time)), NOW)
+    who = proved(token(auth_time=auth_time))
+
+    assert who.signed_in_at is None
+    proof.require_fresh(who, NOW)
 
 
 ACCESS: Mapping[str, Any] = {"tid": TENANT, "oid": "an-object-id", "appid": "role-helper", "aud": "https://graph.example"}

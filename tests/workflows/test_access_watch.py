@@ -11,7 +11,7 @@ from local.microsoft365.model import AppRoleAssignment, Role
 from shared.domain.grant import GrantState, Step
 from shared.domain.steps import StepName, StepState
 from shared.workflows.verification import PATIENCE
-from tests.support.worlds import Case, World, open_world, types_of
+from tests.support.worlds import Case, World, types_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -20,13 +20,6 @@ DAY = timedelta(days=1)
 GRAPH = "Microsoft Graph"
 DIRECTORY_READ_ALL = "7ab1d382-f21e-4acd-a863-ba3e13f7da61"
 """Microsoft Graph's application permission Directory.Read.All: more than Grantline asks for."""
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

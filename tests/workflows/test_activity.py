@@ -15,20 +15,13 @@ from shared.engine import account_row
 from shared.microsoft import open_microsoft
 from shared.ports import RefusedError
 from tests.support.grantline import CONSOLE
-from tests.support.worlds import Case, World, open_world, types_of
+from tests.support.worlds import Case, World, types_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ACTIVITY = StepName.ACTIVITY_CONSENT
 WANTED = ["Audit.AzureActiveDirectory", "Audit.Exchange"]
 """The content types of the settings, which every grant subscribes to."""
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -1,9 +1,6 @@
 """A tenant that changes hands: what the former grant made is the new one's to look after, and no mail is routed meanwhile."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from local.microsoft365 import changes
 from local.microsoft365.model import Tenant
@@ -12,18 +9,11 @@ from shared.domain.grant import GrantState
 from shared.domain.steps import StepName
 from shared.mailflow.desired import owner_mark
 from tests.support.syncs import current, held, killed_at, seen, told, watching
-from tests.support.worlds import Case, KilledError, World, open_world
+from tests.support.worlds import Case, KilledError, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAST = StepName.ACCESS_WATCH
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 async def _release(case: Case) -> None:
@@ -37,17 +27,17 @@ def _rules(tenant: Tenant) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("account", ["the same", "another"])
-async def test_the_next_grant_takes_over_what_the_former_made(world: World, account: str) -> None:
+async def test_the_next_grant_takes_over_what_the_former_made(shared_world: World, account: str) -> None:
     """Nothing is left of the former marks, nothing but the way back is doubled, the routing goes off before it goes on."""
-    former = await world.case()
+    former = await shared_world.case()
     await former.until(LAST)
     assert set(_rules(former.tenant).values()) == {"Enabled"}
     made = {noun: len(items) for noun, items in former.tenant.exchange.items() if isinstance(items, list)}
     await _release(former)
 
     account_id = (await former.grant()).account_id if account == "the same" else f"{former.domain}-heir"
-    grant_id = await world.parts.start(account_id, command_id=f"again-{account_id}")
-    heir = Case(world, grant_id, former.tenant_id, former.domain)
+    grant_id = await shared_world.parts.start(account_id, command_id=f"again-{account_id}")
+    heir = Case(shared_world, grant_id, former.tenant_id, former.domain)
     await heir.until(StepName.POLICY_ACTIVATION)
     assert {state for name, state in _rules(heir.tenant).items() if name.endswith("Domain Rule")} == {"Disabled"}
     await heir.until(LAST)
@@ -64,9 +54,9 @@ async def test_the_next_grant_takes_over_what_the_former_made(world: World, acco
     assert (await former.grant()).state is GrantState.RELEASED
 
 
-async def test_nobody_is_left_of_a_sync_that_the_former_grant_never_ended(world: World) -> None:
+async def test_nobody_is_left_of_a_sync_that_the_former_grant_never_ended(shared_world: World) -> None:
     """The half of a directory that a released grant leaves behind is no part of the next one's, and is deleted later."""
-    former = await world.case()
+    former = await shared_world.case()
     await former.until(StepName.DIRECTORY_SYNC)
     with pytest.raises(KilledError):
         await former.work(StepName.DIRECTORY_SYNC, watching(former, killed_at(2)))
@@ -77,8 +67,8 @@ async def test_nobody_is_left_of_a_sync_that_the_former_grant_never_ended(world:
     former.parts.simulation.store.changed(former.tenant)
 
     account_id = (await former.grant()).account_id
-    grant_id = await world.parts.start(account_id, command_id=f"again-{account_id}")
-    heir = Case(world, grant_id, former.tenant_id, former.domain)
+    grant_id = await shared_world.parts.start(account_id, command_id=f"again-{account_id}")
+    heir = Case(shared_world, grant_id, former.tenant_id, former.domain)
     await heir.until(StepName.DIRECTORY_SYNC)
     assert (await heir.settle(StepName.DIRECTORY_SYNC)).is_done
 

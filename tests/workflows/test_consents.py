@@ -12,7 +12,7 @@ from shared.domain.steps import STEPS, StepName, StepState
 from shared.microsoft.permissions import Permission, registered
 from shared.ports import Binding
 from tests.support.grantline import CONSOLE
-from tests.support.worlds import Case, World, open_world
+from tests.support.worlds import Case, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,13 +21,6 @@ APPLICATIONS = {MAIL_FLOW: "mail_flow", DIRECTORY: "directory"}
 TOKEN = "/oauth2/v2.0/token"
 DIRECTORY_PERMISSIONS = registered("directory", "Mail.ReadBasic.All")
 SPREADS = "Microsoft Entra does not know yet what was just granted"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

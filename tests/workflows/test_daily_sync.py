@@ -22,20 +22,13 @@ from shared.storage.table import Table
 from shared.workflows import directory_pages
 from shared.workflows.directory_sync import CURSOR_ROW, READERS_CACHE
 from tests.support.syncs import current, found, held, keys_of, killed_at, lease_over, seen, table_of, told, watching
-from tests.support.worlds import Case, KilledError, World, open_world
+from tests.support.worlds import Case, KilledError, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FIRST, DAILY = StepName.DIRECTORY_SYNC, StepName.DAILY_SYNC
 USERS = 16
 LIST = r"/v1\.0/users\?(?!.*count=)"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

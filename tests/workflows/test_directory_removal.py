@@ -16,7 +16,7 @@ from shared.messages import RemoveGrant
 from shared.ports import DirectoryStore
 from shared.workflows.run import Run
 from tests.support.syncs import current, found, lease_over, stored
-from tests.support.worlds import Case, KilledError, World, open_world
+from tests.support.worlds import Case, KilledError, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,18 +25,11 @@ USERS, SHARDS = 16, 4
 """How many users a tenant has, and over how many shards they are spread."""
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as opened:
-        yield opened
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def case(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Case]:
+async def case(shared_world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Case]:
     """A grant that is removed, come to the deletion of its directory, which is spread over four shards."""
     monkeypatch.setattr(directory, "USERS_A_SHARD", USERS // SHARDS)
-    case = await world.case(users=USERS)
+    case = await shared_world.case(users=USERS)
     await case.until(StepName.DIRECTORY_SYNC)
     assert (await case.settle(StepName.DIRECTORY_SYNC)).is_done
     state = await current(case)
@@ -46,7 +39,7 @@ async def case(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[C
     for name in (StepName.ROUTING_REMOVAL, StepName.DRAIN, StepName.MAIL_FLOW_REMOVAL):
         assert (await case.settle(name)).is_done
     yield case
-    world.calm()
+    shared_world.calm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +113,9 @@ async def test_a_run_that_has_lost_its_step_deletes_nothing(case: Case) -> None:
     assert (step.state, await stored(case)) == (StepState.WAITING, before)
 
 
-async def test_a_grant_that_has_proved_no_tenant_has_nothing_to_delete(world: World) -> None:
+async def test_a_grant_that_has_proved_no_tenant_has_nothing_to_delete(shared_world: World) -> None:
     """Nobody has signed in yet: its removal ends all the same."""
-    case = await world.case()
+    case = await shared_world.case()
     await case.parts.container.site.commands.execute(RemoveGrant(command_id="remove", grant_id=case.grant_id, requested_by="ann"))
     for name in (StepName.ROUTING_REMOVAL, StepName.DRAIN, StepName.MAIL_FLOW_REMOVAL, REMOVAL):
         assert (await case.settle(name)).is_done

@@ -18,7 +18,7 @@ from shared.storage.table import Table
 from shared.workflows import directory_pages, directory_sync
 from shared.workflows.directory_sync import CURSOR_ROW
 from tests.support.syncs import Before, current, found, held, killed_at, lease_over, seen, told, watching
-from tests.support.worlds import Case, KilledError, World, open_world
+from tests.support.worlds import Case, KilledError, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,13 +29,6 @@ LIST = r"/v1\.0/users\?(?!.*count=)"
 NEXT_PAGE = r"/v1\.0/users\?.*skiptoken"
 COUNT = r"/v1\.0/users\?.*count="
 PROGRESS_ROW = "progress|directory_sync"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -3,14 +3,13 @@
 Microsoft's pages, tokens, role assignments and policies are the simulated tenant's, over TLS; nothing of Grantline is replaced.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from itertools import product
 
 import pytest
-import pytest_asyncio
 
 from local.browser import Browser
 from local.microsoft365.identity.people import delegate_administration, invite_guest
@@ -23,7 +22,7 @@ from shared.domain.grant import RoleMode
 from shared.domain.roles import ENDS_AT
 from shared.domain.steps import StepName, StepState
 from tests.microsoft365.portal import RefusedByPortalError, assign_by_hand
-from tests.support.worlds import Case, World, open_world
+from tests.support.worlds import Case, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -102,13 +101,6 @@ def expected(tenancy: Tenancy, mode: RoleMode, person: Person) -> Ending:
     first = ["role_consent_needed"] if mode is RoleMode.APPLICATION else []
     cured = {RoleMode.SIGN_IN: "role_needs_mfa", RoleMode.APPLICATION: "role_by_hand"}
     return Ending("done", [*first, *([cured[mode]] if tenancy is Tenancy.MFA else [])])
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest.fixture

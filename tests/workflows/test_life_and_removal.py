@@ -15,7 +15,7 @@ from shared.mailflow.drain import QUEUES_LIVE
 from shared.messages import Command, GrantCommand, PauseRouting, RemoveGrant, ResumeRouting, WaiveRemoval
 from shared.workflows.removal import HICCUP, REMOVAL_ROW
 from tests.support.syncs import stored
-from tests.support.worlds import Case, World, open_world, types_of
+from tests.support.worlds import Case, World, types_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,20 +23,13 @@ ACTIVATION = StepName.POLICY_ACTIVATION
 MINE = "Grantline"
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as opened:
-        yield opened
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def case(world: World) -> AsyncIterator[Case]:
+async def case(shared_world: World) -> AsyncIterator[Case]:
     """A grant whose mail is routed."""
-    made = await world.case()
+    made = await shared_world.case()
     await made.until(StepName.MAIL_PROOF)
     yield made
-    world.calm()
+    shared_world.calm()
 
 
 async def _command(case: Case, kind: type[GrantCommand], **fields: Any) -> None:
@@ -125,9 +118,9 @@ async def test_a_removed_grant_leaves_nothing_and_its_tenant_is_free(case: Case)
         await _command(case, PauseRouting)
 
 
-async def test_the_applications_are_waited_for_until_an_administrator_has_deleted_them(world: World) -> None:
+async def test_the_applications_are_waited_for_until_an_administrator_has_deleted_them(shared_world: World) -> None:
     """A grant that was never completed is removed too; what remains of its access is listed, and noticed to be gone."""
-    case = await world.case()
+    case = await shared_world.case()
     await case.until(StepName.PREFLIGHT)
     await _command(case, RemoveGrant)
     for name in (StepName.ROUTING_REMOVAL, StepName.DRAIN, StepName.MAIL_FLOW_REMOVAL, StepName.DIRECTORY_REMOVAL):
@@ -139,12 +132,12 @@ async def test_the_applications_are_waited_for_until_an_administrator_has_delete
 
     assert (await case.settle(StepName.ACCESS_REMOVAL)).is_done
     assert (await case.grant()).state is GrantState.REMOVED
-    world.calm()
+    shared_world.calm()
 
 
-async def test_a_withdrawn_consent_holds_one_removal_and_no_other(case: Case, world: World) -> None:
+async def test_a_withdrawn_consent_holds_one_removal_and_no_other(case: Case, shared_world: World) -> None:
     """The tenant that shuts us out is told exactly what is left; another tenant's removal goes on meanwhile."""
-    other = await world.case()
+    other = await shared_world.case()
     await other.until(StepName.MAIL_PROOF)
     await _command(case, RemoveGrant)
     await _command(other, RemoveGrant)

@@ -18,7 +18,7 @@ from shared.messages import RetryStep
 from shared.workflows.mail_flow import mail_flow
 from shared.workflows.mail_proof import PROOF_ROW, SETTLED, mail_proof
 from tests.support.app_settings import APP_SETTINGS
-from tests.support.worlds import Case, World, open_world, types_of
+from tests.support.worlds import Case, World, types_of
 from tests.workflows.fake_exchange import FakeExchange, Object
 from tests.workflows.mail_flow_runs import GROUP_INTENT, NOW, USERS_INTENT, Bench, MemoryProbes
 
@@ -58,21 +58,14 @@ class Proving:
             await self.scanner.commands.delete_message(message)
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as opened:
-        yield opened
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def proving(world: World) -> AsyncIterator[Proving]:
+async def proving(shared_world: World) -> AsyncIterator[Proving]:
     """A grant that is to be proved."""
-    case = await world.case()
+    case = await shared_world.case()
     await case.until(PROOF)
     async with _scanned(case) as opened:
         yield opened
-    world.calm()
+    shared_world.calm()
 
 
 @asynccontextmanager
@@ -107,11 +100,11 @@ async def test_mail_that_is_scanned_once_makes_a_grant_protecting(proving: Provi
     assert "grant.completed" in types_of(await proving.case.events())
 
 
-async def test_a_grant_for_chosen_people_ends_protecting(world: World) -> None:
+async def test_a_grant_for_chosen_people_ends_protecting(shared_world: World) -> None:
     """Who is not there yet is named before anything is made; then those people alone are members, and their mail is proved."""
-    domain = f"tenant{world.count + 1}.example.com"
+    domain = f"tenant{shared_world.count + 1}.example.com"
     people = [f"ADMIN@{domain}", f"late@{domain}"]
-    case = await world.case(scope={"kind": "users", "users": people})
+    case = await shared_world.case(scope={"kind": "users", "users": people})
     await case.until(StepName.PREFLIGHT)
     found = (await case.settle(StepName.PREFLIGHT)).problem
     assert found is not None

@@ -1,10 +1,9 @@
 """Preflight of simulated tenants: what it reads through the real client, and what people's answers come to."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 
 import pytest
-import pytest_asyncio
 
 from local.microsoft365.dns.records import Records
 from shared.domain import intents
@@ -13,7 +12,7 @@ from shared.domain.steps import StepName, StepState
 from shared.workflows.preflight import FINDINGS_ROW
 from shared.workflows.surroundings import RETURN_HOSTS_ROW
 from shared.workflows.verification import PATIENCE
-from tests.support.worlds import Case, World, open_world
+from tests.support.worlds import Case, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,13 +35,6 @@ ADMISSION = {
 FIXABLE = ("spf_hard_fail|Default", "lock_down_connectors|Only our gateway", "rules_that_admit_addresses|Only our gateway")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world() -> AsyncIterator[World]:
-    """The running parts, with a tenant for each test."""
-    async with open_world() as world:
-        yield world
-
-
 async def _results(case: Case) -> dict[str, str]:
     return {entry["check"]: entry["result"] for entry in (await case.step(StepName.PREFLIGHT)).facts["checks"]}
 
@@ -53,9 +45,9 @@ async def _answer(case: Case, answer: Callable[..., Decision | None], finding: s
     assert await case.parts.container.engine.commit(case.grant_id, change)
 
 
-async def test_an_ordinary_tenant_passes_without_a_person(world: World) -> None:
+async def test_an_ordinary_tenant_passes_without_a_person(shared_world: World) -> None:
     """What a new tenant has stops nothing: Microsoft's defaults are notices at most, and every cmdlet is answered."""
-    case = await world.case()
+    case = await shared_world.case()
     await case.until(StepName.MAIL_FLOW)
     results = await _results(case)
 
@@ -64,9 +56,9 @@ async def test_an_ordinary_tenant_passes_without_a_person(world: World) -> None:
     assert set(results.values()) <= {"passed", "notice", "not_checked"}
 
 
-async def test_three_blocking_settings_are_put_right_on_request(world: World) -> None:
+async def test_three_blocking_settings_are_put_right_on_request(shared_world: World) -> None:
     """A hard SPF failure, a locking connector and an admitting rule stop the grant; asked for, Grantline changes just those."""
-    case = await world.case()
+    case = await shared_world.case()
     await case.until(StepName.PREFLIGHT)
     exchange = case.parts.container.microsoft.exchange(case.tenant_id)
     await exchange.invoke("Set-HostedContentFilterPolicy", {"Identity": "Default", SPF_HARD_FAIL: "On"})
@@ -91,9 +83,9 @@ async def test_three_blocking_settings_are_put_right_on_request(world: World) ->
     assert rule["ExceptIfSenderIpRanges"] == [GATEWAY, "192.0.2.0/24"]
 
 
-async def test_mail_that_arrives_elsewhere_is_noticed_once_the_directory_may_be_read(world: World) -> None:
+async def test_mail_that_arrives_elsewhere_is_noticed_once_the_directory_may_be_read(shared_world: World) -> None:
     """What preflight could not know yet, verification finds: preflight waits until it is acknowledged."""
-    case = await world.case()
+    case = await shared_world.case()
     await case.until(StepName.VERIFICATION)
     case.parts.simulation.dns.put(Records(case.domain, "MX", ("10 mx.gateway.example.",)))
     step = await case.work(StepName.VERIFICATION)

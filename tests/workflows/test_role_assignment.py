@@ -15,20 +15,13 @@ from shared.mailflow.kinds import NEEDED_CMDLETS, WRITE_CMDLETS
 from shared.ports import Change, GrantStore, HeldRole, Roles, RoleWish, Stored
 from shared.workflows.role_assignment import READ_CMDLETS, missing_cmdlets
 from shared.workflows.run import Run
-from tests.support.worlds import Case, KilledError, World, open_world
+from tests.support.worlds import Case, KilledError, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROLE = StepName.ROLE_ASSIGNMENT
 ASSIGNMENTS = "/roleManagement/directory/roleAssignments"
 DAY = timedelta(hours=24)
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

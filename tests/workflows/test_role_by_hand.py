@@ -21,20 +21,13 @@ from shared.engine import Engine
 from shared.messages import ChooseRoleMode, RetryStep
 from shared.workflows.role_assignment import OFTEN, SELDOM, role_assignment
 from shared.workflows.run import PROGRESS_ROWS, Run
-from tests.support.worlds import Case, World, open_world, types_of
+from tests.support.worlds import Case, World, types_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROLE = StepName.ROLE_ASSIGNMENT
 BY_HAND, SIGN_IN = RoleMode.BY_HAND, RoleMode.SIGN_IN
 _COMMANDS = count(1)
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -13,7 +13,7 @@ from shared.domain.grant import GrantState, Nudge
 from shared.domain.problems import GrantlineError
 from shared.domain.steps import StepName, StepState
 from shared.ports import GrantStore, Stored
-from tests.support.worlds import Case, World, open_world
+from tests.support.worlds import Case, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,13 +24,6 @@ TROUBLE: dict[str, dict[str, Any]] = {
     "asks to slow down": {"status": 429, "headers": {"Retry-After": "3600"}},
     "fails": {"status": 503},
 }
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared_world() -> AsyncIterator[World]:
-    """The running parts."""
-    async with open_world() as world:
-        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")
